@@ -20,12 +20,27 @@ VERSION_NAME = re.compile(r"\b(LITE|DRAFT)_\d\d\b|moq-lite-\d\d|\bmoqt?-\d\d\b|[
 ENGINE = "transports/quic/engine.py"
 """docs/adr/0004-engine-seam.md: the only file that may touch a private name of aioquic."""
 
-HOT: dict[str, tuple[str, ...]] = {}
+HOT: dict[str, tuple[str, ...]] = {
+    "wire/lite/frames.py": ("FrameDecoder.feed", "append_frame"),
+    "relay/feed.py": ("Feed.open_group",),
+    "relay/track.py": ("Track.open_group", "Track._tell"),
+    "relay/group.py": ("Group.append", "Group.finish", "Group._ring"),
+    "transports/quic/engine.py": ("Engine.send_slice", "Engine.wants_to_send", "Engine.transmit"),
+    "transports/quic/slices.py": (
+        "SliceSender.write_slice",
+        "SliceSender.get_frame",
+        "SliceSender._cut",
+        "SliceSender.on_data_delivery",
+    ),
+}
 """docs/adr/0003-calls-for-data-awaits-for-control.md: file -> the functions (``function`` or
 ``Class.method``) on the way of a frame from the publisher's datagram to the viewer's. A function
 that moves has to tell this table."""
 
-ISOLATES: dict[str, str] = {}
+ISOLATES = {
+    "relay/group.py:Group._ring": "one reader of a group",
+    "relay/track.py:Track._tell": "one reader of a track",
+}
 """The places of the hot path that may catch, ``file:function`` -> what their catching contains."""
 
 LOGGERS = {"log", "logger", "logging", "print", "warnings", "_log", "_logger"}
@@ -64,31 +79,39 @@ def engine_private_names() -> frozenset[str]:
 
 
 def private_engine_use(name: str, source: str, private: frozenset[str]) -> Iterator[str]:
-    """Private names reached through anything but ``self``, ``cls`` or ``super()``, or imported."""
+    """Private names reached through anything but ``self`` or ``cls``, imported, or overridden."""
     if name == ENGINE:
         return
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aioquic":
+            imported |= {alias.asname or alias.name for alias in node.names}
+            for alias in node.names:
+                if alias.name.startswith("_"):
+                    yield f"{name}:{node.lineno}: imports {node.module}.{alias.name}"
+    for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=ast.Name(id="self" | "cls")):
                 continue
-            case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=attr):
-                pass
-            case ast.Attribute(attr=attr):
-                pass
+            case ast.Attribute(attr=attr) if attr in private:
+                yield f"{name}:{node.lineno}: touches {attr}, a private name of the engine"
             case ast.Call(
                 func=ast.Name(id="getattr" | "setattr" | "hasattr" | "delattr"),
                 args=[_, ast.Constant(value=str(attr)), *_],
-            ):
-                pass
-            case ast.ImportFrom(module=str(module)) if module.split(".")[0] == "aioquic":
-                for alias in node.names:
-                    if alias.name.startswith("_"):
-                        yield f"{name}:{node.lineno}: imports {module}.{alias.name}"
-                continue
-            case _:
-                continue
-        if attr in private:
-            yield f"{name}:{node.lineno}: touches {attr}, a private name of the engine"
+            ) if attr in private:
+                yield f"{name}:{node.lineno}: touches {attr}, a private name of the engine"
+            case ast.ClassDef(bases=bases) if imported & {ast.unparse(base) for base in bases}:
+                for inner in ast.walk(node):
+                    match inner:
+                        case ast.FunctionDef(name=own) | ast.AsyncFunctionDef(name=own):
+                            pass
+                        case ast.Attribute(value=ast.Name(id="self"), attr=own):
+                            pass
+                        case _:
+                            continue
+                    if own in private:
+                        yield f"{name}:{inner.lineno}: inherits {own}, a private name of the engine"
 
 
 def functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -198,6 +221,9 @@ def test_a_version_named_outside_versions_is_found(line):
     assert list(named_versions("wire/lite/versions.py", f"x = {line}\n")) == []
 
 
+INHERITS = "from aioquic.h3.connection import H3Connection\nclass A(H3Connection):\n"
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -206,6 +232,8 @@ def test_a_version_named_outside_versions_is_found(line):
         'getattr(quic, "_streams")',
         "super()._get_local_settings()",
         "from aioquic.h3.connection import _secret",
+        f"{INHERITS}    def _get_local_settings(self): ...",
+        f"{INHERITS}    def f(self): return self._streams",
     ],
 )
 def test_a_private_name_of_the_engine_outside_its_file_is_found(line):
