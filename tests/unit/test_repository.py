@@ -235,3 +235,28 @@ def test_nothing_runs_beside_a_test_that_is_marked_alone(tmp_path):
         for other, (other_began, other_ended) in spans.items():
             if name.startswith("alone") and other != name:
                 assert other_ended <= began or ended <= other_began, (name, other)
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+def test_the_glossary_holds_only_words_that_the_code_uses():
+    rows = re.findall(r"^\| \*\*(.+?)\*\*", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    source = "\n".join(file.read_text() for file in (ROOT / "moq_relay").rglob("*.py")).lower()
+
+    words = [word for row in rows for word in row.split(" / ")]
+
+    assert len(words) > 30
+    assert [word for word in words if word not in source] == []
+
+
+LINK = re.compile(r"\]\((?!\w+://|#)([^)#]+)")
+
+
+@pytest.mark.parametrize(
+    "document", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda file: file.name
+)
+def test_every_link_between_documents_leads_somewhere(document):
+    links = LINK.findall(document.read_text())
+
+    assert [link for link in links if not (document.parent / link).exists()] == []
