@@ -46,7 +46,7 @@ class Layout(Generic[M]):
             asked in both directions, so that we never send what our own reader would refuse.
     """
 
-    __slots__ = ("_check", "_fields", "kind", "length", "tag")
+    __slots__ = ("_check", "_fields", "kind", "length", "names", "tag")
 
     def __init__(
         self,
@@ -56,7 +56,8 @@ class Layout(Generic[M]):
         length: Length = Length.VARINT,
         check: Callable[[M], None] | None = None,
     ) -> None:
-        _require_fields(kind, [field.name for field in layout])
+        self.names = tuple(field.name for field in layout)
+        _require_fields(kind, self.names)
         self.kind = kind
         self.tag = tag
         self.length = length
@@ -104,7 +105,7 @@ class Layout(Generic[M]):
         return message
 
 
-def _require_fields(kind: type, names: list[str]) -> None:
+def _require_fields(kind: type, names: tuple[str, ...]) -> None:
     known = fields(kind)
     unknown = [name for name in names if name not in {field.name for field in known}]
     if unknown:
