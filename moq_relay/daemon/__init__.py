@@ -1,0 +1,1 @@
+"""Settings, assembly and faces of one relay process."""

@@ -1,0 +1,97 @@
+"""How log records are written: one line each, as text for people or as JSON for machines.
+
+A message is an event and its facts, ``"session refused peer=%s reason=%s"``. The JSON form takes
+them apart by the template, so a fact's own text can never pass for another fact.
+"""
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+FACT = re.compile(r"(?:^| )([a-z_][a-z0-9_]*)=")
+PLACE = re.compile(r"%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What would begin a new line, or speak to the terminal, if a peer could put it there."""
+
+QUIET = {"asyncio": logging.WARNING, "quic": logging.ERROR, "aiohttp": logging.WARNING}
+"""Libraries that tell of every connection; ours say what an operator wants to know."""
+
+
+def configure(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Write the records of this process from ``level`` on to ``stream``, or stderr."""
+    output = logging.StreamHandler(stream or sys.stderr)
+    output.setFormatter(JsonLines() if form == "json" else TextLines())
+    root = logging.getLogger()
+    root.handlers[:] = [output]
+    root.setLevel(level.upper())
+    for name, least in QUIET.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+
+
+class TextLines(logging.Formatter):
+    """``2026-01-02T03:04:05.678Z INFO relay: session opened peer=…``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; the trace of a bug follows it."""
+        line = f"{_moment(record)} {record.levelname} {_floor(record)}: {_escaped(record)}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonLines(logging.Formatter):
+    """An object a line: time, level, logger, event, and every fact under its own name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line whatever happens."""
+        event, facts = parse(record)
+        line: dict[str, Any] = {
+            "time": _moment(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": event,
+        }
+        line.update((name, value) for name, value in facts.items() if name not in line)
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def parse(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """The event and the facts of a record; a fact that is one number or flag keeps its type."""
+    template = str(record.msg)
+    values = list(record.args) if isinstance(record.args, tuple) else []
+    places = [place for place in PLACE.findall(template) if place != "%%"]
+    marks = list(FACT.finditer(template))
+    if not marks or len(places) != len(values):
+        return record.getMessage(), {}
+
+    def filled(part: str) -> Any:
+        inside = [place for place in PLACE.findall(part) if place != "%%"]
+        taken, values[:] = values[: len(inside)], values[len(inside) :]
+        if part in {"%s", "%d"} and isinstance(taken[0], bool | int | float | None):
+            return taken[0]
+        return part % tuple(taken)
+
+    event = str(filled(template[: marks[0].start()]))
+    ends = [mark.start() for mark in marks[1:]] + [len(template)]
+    facts = {
+        mark[1]: filled(template[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)
+    }
+    return event, facts
+
+
+def _moment(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _floor(record: logging.LogRecord) -> str:
+    """``relay`` for moq_relay.relay.origin; another library by its first name."""
+    package, _, rest = record.name.partition(".")
+    return rest.partition(".")[0] if package == "moq_relay" and rest else package
+
+
+def _escaped(record: logging.LogRecord) -> str:
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", record.getMessage())
