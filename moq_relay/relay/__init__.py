@@ -1,0 +1,1 @@
+"""The model: who has what and who wants it; no protocol, no socket."""

@@ -1,0 +1,199 @@
+"""A feed: what one source tells about one track, for as long as the track listens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from moq_relay.errors import Internal, RequestError
+
+if TYPE_CHECKING:
+    from moq_relay.relay.group import Group
+    from moq_relay.relay.route import Source
+    from moq_relay.relay.track import Track
+
+
+@dataclass(frozen=True, slots=True)
+class TrackInfo:
+    """What a publisher says of a track, once for the life of its broadcast."""
+
+    priority: int = 0
+    ordered: bool = False
+    max_age: float | None = None
+    """Seconds that the publisher's groups stay useful; None when its version cannot say."""
+    timescale: int = 1_000_000
+    """Units of a frame's timestamp in a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a reader, or all readers of a track together, want of it."""
+
+    priority: int = 0
+    """Higher goes first."""
+    max_age: float = 0.0
+    """Seconds a superseded group is still wanted; infinite where the version cannot say."""
+    start: int | None = None
+    """First group wanted; None: the latest, or as far back as ``reach`` allows."""
+    reach: bool = False
+    """Start at the oldest group that is inside ``max_age`` and not below ``floor``."""
+    floor: int = 0
+    end: int | None = None
+    """Last group wanted; None: no end."""
+
+    @staticmethod
+    def widest(demands: list[Demand]) -> Demand:
+        """One demand that satisfies all of them."""
+        if len(demands) == 1:
+            return demands[0]
+        starts = [demand.start for demand in demands]
+        ends = [demand.end for demand in demands]
+        return Demand(
+            priority=max(demand.priority for demand in demands),
+            max_age=max(demand.max_age for demand in demands),
+            start=None if None in starts else min(s for s in starts if s is not None),
+            reach=any(demand.reach for demand in demands),
+            floor=min(d.floor if d.start is None else d.start for d in demands),
+            end=None if None in ends else max(e for e in ends if e is not None),
+        )
+
+
+class Feed:
+    """One source's telling of one track. Everything through a closed feed is dropped."""
+
+    __slots__ = (
+        "_changed",
+        "_groups",
+        "_opened",
+        "_probing",
+        "_retired",
+        "live",
+        "resume",
+        "source",
+        "start",
+        "track",
+    )
+
+    def __init__(self, track: Track, source: Source, *, resume: int | None, probing: bool) -> None:
+        self.track = track
+        self.source = source
+        self.resume = resume
+        """First group wanted when it goes on where another feed ended."""
+        self.start: int | None = None
+        """First group that the source said it will send."""
+        self.live = True
+        self._probing = probing
+        self._retired = False
+        self._groups: dict[int, Group] = {}
+        self._opened = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def demand(self) -> Demand:
+        """What is wanted of the source now."""
+        if self._probing:
+            return Demand(priority=self.track.demand.priority)
+        demand = self.track.demand
+        if self.resume is not None:
+            demand = replace(demand, start=self.resume, floor=self.resume, reach=True)
+        if self.track.info is not None and self.track.info.max_age is not None:
+            demand = replace(demand, max_age=min(demand.max_age, self.track.info.max_age))
+        return demand
+
+    @property
+    def max_age_ms(self) -> int:
+        """The demand's max age in milliseconds, for the wire."""
+        age = self.demand.max_age
+        return 2**31 if math.isinf(age) else int(age * 1000)
+
+    def described(self, info: TrackInfo) -> None:
+        """The publisher's description arrived."""
+        if not self.live:
+            return
+        if self._probing:
+            if self.track.info is not None and info != self.track.info:
+                self.track.probed(self, fits=False)
+            return
+        self.track.described(info)
+
+    def started(self, sequence: int) -> None:
+        """The source will send no group below ``sequence``."""
+        if self.live and self.start is None:
+            self.start = sequence
+
+    def open_group(self, sequence: int, *, first: int = 0) -> Group | None:
+        """A group begins; None when the track does not want it from here."""
+        if not self.live or self._retired:
+            return None
+        if self._probing:
+            fits = self.track.latest is None or sequence > self.track.latest
+            self.track.probed(self, fits=fits)
+            if not self.live:
+                return None
+        group = self.track.open_group(self, sequence, first)
+        if group is not None:
+            self._groups[sequence] = group
+            self._opened += 1
+        return group
+
+    def group_ended(self, group: Group) -> None:
+        """A group of this feed was finished or aborted by its source."""
+        self._groups.pop(group.sequence, None)
+        self._changed.set()
+        if self._retired and not self._groups and self.live:
+            self.close()
+            self.source.unsubscribe(self)
+
+    async def settled(self, final: int | None) -> None:
+        """Wait until every group below ``final`` has come and ended, however late its stream.
+
+        Groups that the source skipped never come: bound the wait.
+        """
+        while self.live and not self._complete(final):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _complete(self, final: int | None) -> bool:
+        if self._groups:
+            return False
+        start = self.resume if self.start is None else self.start
+        return final is not None and start is not None and self._opened >= final - start
+
+    def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        """A group of one frame, sent unreliably."""
+        if self.live and not self._probing:
+            self.track.datagram(sequence, timestamp, payload)
+
+    def ended(self, error: RequestError | None, final: int | None = None) -> None:
+        """The source will send no more: at group ``final`` (exclusive), or for ``error``."""
+        if not self.live:
+            return
+        if self._probing:
+            self.track.probed(self, fits=False)
+            return
+        retired = self._retired
+        self.close()
+        if not retired:
+            self.track.ended(error, final)
+
+    def adopt(self) -> None:
+        """The probe fits: this feed is now the track's own."""
+        self._probing = False
+
+    def retire(self) -> None:
+        """Finish the groups that are open, and open no more."""
+        self._retired = True
+        if not self._groups:
+            self.close()
+            self.source.unsubscribe(self)
+
+    def close(self) -> None:
+        """Listen no more; what is still open here will never be complete."""
+        self.live = False
+        self._changed.set()
+        groups, self._groups = self._groups, {}
+        for group in groups.values():
+            if group.open:
+                group.abort(Internal("its source is gone"))

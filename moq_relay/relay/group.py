@@ -1,0 +1,143 @@
+"""A group: frames in order, and many readers, each with a cursor of its own."""
+
+import logging
+from typing import Any, NamedTuple, Protocol
+
+from moq_relay.errors import GroupTooLarge, MoqError, RequestError
+from moq_relay.relay.retention import Cache
+
+logger = logging.getLogger(__name__)
+
+
+class Frame(NamedTuple):
+    """One payload, never split or merged by the relay."""
+
+    payload: bytes
+    timestamp: int
+    """In units of the track's timescale."""
+    subgroup: int = 0
+    """Which stream of the group it came on; 0 where the protocol has one stream a group."""
+
+
+class GroupReader(Protocol):
+    """Reads a group from a cursor of its own."""
+
+    def ready(self) -> None:
+        """Frames were appended, or the group ended; called after each change."""
+
+
+class Group:
+    """Frames of one sequence number, kept while the cache keeps the group."""
+
+    __slots__ = (
+        "_cache",
+        "_readers",
+        "codings",
+        "error",
+        "finished",
+        "first",
+        "frames",
+        "opened_at",
+        "sequence",
+        "size",
+        "superseded_at",
+        "track",
+    )
+
+    def __init__(
+        self, sequence: int, cache: Cache, *, now: float, first: int = 0, track: Any = None
+    ) -> None:
+        self.sequence = sequence
+        self.first = first
+        """Index of the first frame kept here; above 0 when the publisher skipped the start."""
+        self.frames: list[Frame] = []
+        self.finished = False
+        self.error: RequestError | None = None
+        self.size = 0
+        """Payload bytes."""
+        self.opened_at = now
+        self.superseded_at: float | None = None
+        """When a newer group of the track existed; a group's age counts from here."""
+        self.codings: dict[Any, Any] = {}
+        """Encodings that sessions share between viewers; opaque here, gone with the last reader."""
+        self.track = track
+        """Whose group it is; None for a group that was fetched on its own."""
+        self._cache = cache
+        self._readers: list[GroupReader] = []
+        cache.add(self)
+
+    @property
+    def open(self) -> bool:
+        """Whether more frames may come."""
+        return not self.finished and self.error is None
+
+    @property
+    def latest(self) -> bool:
+        """Whether no newer group of its track exists; a fetched group never is."""
+        return self.track is not None and self.superseded_at is None
+
+    def age(self, now: float) -> float:
+        """Seconds since a newer group existed; 0 for the latest."""
+        return 0.0 if self.superseded_at is None else now - self.superseded_at
+
+    def append(self, frame: Frame) -> None:
+        """Keep a frame and ring every reader. Nothing happens once the group has ended.
+
+        Raises:
+            GroupTooLarge: the group outgrew its limits and was aborted.
+        """
+        if self.finished or self.error is not None:
+            return
+        self.frames.append(frame)
+        size = len(frame.payload)
+        self.size += size
+        limits = self._cache.limits
+        if self.size > limits.group_bytes or len(self.frames) > limits.group_frames:
+            error = GroupTooLarge(f"group {self.sequence} outgrew its limits")
+            self.abort(error)
+            raise error
+        self._cache.charge(self, size)
+        self._ring()
+
+    def finish(self) -> None:
+        """No more frames will come: the group is complete."""
+        if self.open:
+            self.finished = True
+            self._ring()
+            self._forget_codings()
+
+    def abort(self, error: RequestError) -> None:
+        """The group will never be complete; readers stop, and its bytes leave the cache."""
+        if self.error is None and not (self.finished and not self._readers):
+            self.error = error
+            self._ring()
+        self._readers.clear()
+        self.codings.clear()
+        self._cache.discard(self)
+        if self.track is not None:
+            self.track.forget(self)
+
+    def join(self, reader: GroupReader) -> None:
+        """Ring ``reader`` from now on. It is not rung for what is there already."""
+        self._readers.append(reader)
+
+    def leave(self, reader: GroupReader) -> None:
+        """Ring ``reader`` no more. Harmless when it has left."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+        self._forget_codings()
+
+    def _forget_codings(self) -> None:
+        if not self._readers and not self.open:
+            self.codings.clear()
+
+    def _ring(self) -> None:
+        for reader in tuple(self._readers):
+            try:
+                reader.ready()
+            except MoqError as error:
+                logger.debug("group reader gave up reason=%s", error)
+                self.leave(reader)
+            except Exception:
+                logger.exception("group reader failed")
+                self.leave(reader)

@@ -1,0 +1,209 @@
+"""The origin: every broadcast this node can reach, and who watches for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from moq_relay.errors import Unroutable
+from moq_relay.relay.broadcast import Broadcast, Later, Timer
+from moq_relay.relay.feed import Demand
+from moq_relay.relay.group import Group
+from moq_relay.relay.path import ancestors, below, covers, hidden
+from moq_relay.relay.retention import Cache
+from moq_relay.relay.route import NOBODY, Asker, Route, Source
+from moq_relay.relay.track import Track, TrackReader
+
+logger = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Follows the broadcasts under a prefix; sees each once, with its best route."""
+
+    def announced(self, path: str, route: Route) -> None:
+        """``path`` appeared."""
+
+    def updated(self, path: str, route: Route, *, renewed: bool) -> None:
+        """``path`` is reached another way; ``renewed``: its content is another instance."""
+
+    def withdrawn(self, path: str) -> None:
+        """``path`` ended."""
+
+
+class _Watch:
+    """One watcher, what it follows, and what it was told."""
+
+    __slots__ = ("asker", "prefix", "told")
+
+    def __init__(self, prefix: str, asker: Asker) -> None:
+        self.prefix = prefix
+        self.asker = asker
+        self.told: dict[str, Route] = {}
+
+
+class Origin:
+    """Broadcasts by path. Plain calls: nothing here waits."""
+
+    def __init__(
+        self,
+        hop: int,
+        cache: Cache,
+        clock: Callable[[], float],
+        later: Later,
+        *,
+        linger: float = 5.0,
+    ) -> None:
+        self.hop = hop
+        """This node's id inside announcements."""
+        self.cache = cache
+        self.clock = clock
+        self.linger = linger
+        """Seconds a broadcast outlives the abrupt loss of its last route."""
+        self.broadcasts: dict[str, Broadcast] = {}
+        self._later = later
+        self._watches: dict[Watcher, _Watch] = {}
+        self._lingering: dict[str, Timer] = {}
+
+    # Who has what.
+
+    def announce(self, path: str, route: Route) -> bool:
+        """Add a route to ``path``; False when it has passed this node already (a loop)."""
+        if self.hop in route.hops:
+            return False
+        if (timer := self._lingering.pop(path, None)) is not None:
+            timer.cancel()
+        broadcast = self.broadcasts.get(path)
+        if broadcast is None:
+            broadcast = self.broadcasts[path] = Broadcast(
+                path, self.cache, self.clock, self._later, self._changed
+            )
+        broadcast.add(route)
+        self._tell(broadcast)
+        return True
+
+    def withdraw(self, path: str, source: Source, *, clean: bool) -> None:
+        """Remove the route of ``source``.
+
+        The broadcast ends with its last route: at once when that ended ``clean``, after
+        ``linger`` seconds when it was lost. Harmless when there is no such route.
+        """
+        broadcast = self.broadcasts.get(path)
+        if broadcast is None or all(r.source is not source for r in broadcast.routes):
+            return
+        last = len(broadcast.routes) == 1
+        if last and (clean or self.linger <= 0):
+            broadcast.routes.clear()
+            self._end(path)
+            return
+        broadcast.remove(source)
+        if last:
+            self._lingering[path] = self._later(self.linger, lambda: self._end(path))
+        else:
+            self._tell(broadcast)
+
+    def paths(self, prefix: str = "") -> list[str]:
+        """The announced paths under ``prefix``, sorted."""
+        return sorted(
+            path
+            for path in self.broadcasts
+            if covers(prefix, path) and not hidden(below(prefix, path))
+        )
+
+    # Who looks.
+
+    def watch(self, prefix: str, watcher: Watcher, asker: Asker = NOBODY) -> None:
+        """Tell ``watcher`` of every broadcast under ``prefix``, now and until ``unwatch``."""
+        watch = self._watches[watcher] = _Watch(prefix, asker)
+        for path in sorted(self.broadcasts):
+            self._show(watcher, watch, self.broadcasts[path], renewed=False)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tell it no more. Harmless when it does not watch."""
+        self._watches.pop(watcher, None)
+
+    # Who reads.
+
+    def find(self, path: str, asker: Asker = NOBODY) -> Broadcast:
+        """The broadcast with the longest path that covers ``path``.
+
+        Raises:
+            Unroutable: none does, or only such as came from the asker.
+        """
+        for candidate in ancestors(path):
+            broadcast = self.broadcasts.get(candidate)
+            if broadcast is not None and broadcast.serves(asker):
+                return broadcast
+        raise Unroutable(f"no broadcast covers {path!r}")
+
+    def track(self, path: str, name: str, asker: Asker = NOBODY) -> Track:
+        """The track, its description asked for. Await ``described_or_ended`` for the answer."""
+        broadcast = self.find(path, asker)
+        track = broadcast.track(path, name)
+        if broadcast.active is not None:
+            track.describe(broadcast.active.source)
+        return track
+
+    def subscribe(
+        self, path: str, name: str, reader: TrackReader, demand: Demand, asker: Asker = NOBODY
+    ) -> Track:
+        """Let ``reader`` follow a track; its source is asked once, however many readers come."""
+        broadcast = self.find(path, asker)
+        track = broadcast.track(path, name)
+        track.join(reader, demand, broadcast.active.source if broadcast.active else None)
+        return track
+
+    def fetch(self, path: str, name: str, sequence: int | None, asker: Asker = NOBODY) -> Group:
+        """One group, from the cache or from upstream; see ``Broadcast.fetch``."""
+        return self.find(path, asker).fetch(path, name, sequence)
+
+    def sweep(self, now: float) -> None:
+        """Let old groups and unread tracks go; called every second or so."""
+        self.cache.sweep(now)
+        for broadcast in tuple(self.broadcasts.values()):
+            broadcast.sweep(now)
+
+    # Inside.
+
+    def _end(self, path: str) -> None:
+        self._lingering.pop(path, None)
+        broadcast = self.broadcasts.pop(path)
+        for watcher, watch in tuple(self._watches.items()):
+            if watch.told.pop(path, None) is not None:
+                self._isolate(watcher, lambda w=watcher: w.withdrawn(path))  # type: ignore[misc]
+        broadcast.close()
+
+    def _changed(self, broadcast: Broadcast, renewed: bool) -> None:
+        if self.broadcasts.get(broadcast.path) is broadcast:
+            self._tell(broadcast, renewed=renewed)
+
+    def _tell(self, broadcast: Broadcast, *, renewed: bool = False) -> None:
+        for watcher, watch in tuple(self._watches.items()):
+            self._show(watcher, watch, broadcast, renewed=renewed)
+
+    def _show(
+        self, watcher: Watcher, watch: _Watch, broadcast: Broadcast, *, renewed: bool
+    ) -> None:
+        path = broadcast.path
+        if not covers(watch.prefix, path) or hidden(below(watch.prefix, path)):
+            return
+        route, told = broadcast.visible(watch.asker), watch.told.get(path)
+        if route is told:
+            return
+        if route is None:
+            del watch.told[path]
+            self._isolate(watcher, lambda: watcher.withdrawn(path))
+            return
+        watch.told[path] = route
+        if told is None:
+            self._isolate(watcher, lambda: watcher.announced(path, route))
+        elif renewed or told.hops != route.hops:
+            self._isolate(watcher, lambda: watcher.updated(path, route, renewed=renewed))
+
+    def _isolate(self, watcher: Watcher, call: Callable[[], None]) -> None:
+        """A watcher that fails costs itself only."""
+        try:
+            call()
+        except Exception:
+            logger.exception("watcher failed")
+            self.unwatch(watcher)
