@@ -1,0 +1,1 @@
+"""Sessions translate between the wire and the model, over any transport."""

@@ -1,0 +1,99 @@
+"""The sessions of one node: lets peers in, owns their tasks, and ends them together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from moq_relay.errors import Unauthorized
+from moq_relay.sessions.context import Context
+from moq_relay.sessions.lite.session import LiteSession
+from moq_relay.sessions.transport import Accept, Arrival, Events, Refused, Transport
+from moq_relay.wire.version import Version
+
+logger = logging.getLogger(__name__)
+
+
+class Host:
+    """Sessions by the dozen thousand, each in a task of its own while ``async with`` lasts."""
+
+    def __init__(self, context: Context) -> None:
+        self.sessions: set[LiteSession] = set()
+        self._context = context
+        self._tasks = asyncio.TaskGroup()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._tasks)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(0, "the relay is shutting down")
+        await self._stack.__aexit__(kind, error, trace)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close every session; their tasks end soon after."""
+        for session in tuple(self.sessions):
+            session.close(code, reason)
+
+    def acceptor(self, versions: Sequence[Version]) -> Accept:
+        """What a listener calls for each arrival; only ``versions`` are let in."""
+
+        def accept(arrival: Arrival, transport: Transport) -> Events:
+            return self.accept(arrival, transport, versions)
+
+        return accept
+
+    def accept(self, arrival: Arrival, transport: Transport, versions: Sequence[Version]) -> Events:
+        """Begin a session.
+
+        Raises:
+            Refused: with the status, and the code, that tell the peer why.
+        """
+        version = _version(arrival, versions)
+        counters = self._context.counters
+        try:
+            if version is None:
+                counters.sessions_refused["version"] += 1
+                raise Refused(400, 0x15, "no version in common")
+            if len(self.sessions) >= self._context.limits.sessions:
+                counters.sessions_refused["limit"] += 1
+                raise Refused(503, 1, "the relay is full")
+            session = LiteSession(transport, version, self._context, target=arrival.target)
+        except Unauthorized as error:
+            counters.sessions_refused["unauthorized"] += 1
+            raise Refused(403, 2, str(error)) from error
+        except Refused as refused:
+            logger.info("session refused peer=%s reason=%s", arrival.peer, refused.reason)
+            raise
+        return self.start(session)
+
+    def start(self, session: LiteSession) -> LiteSession:
+        """Own a session until it ends."""
+        self.sessions.add(session)
+        self._tasks.create_task(self._run(session), name=f"session-{session.number}")
+        return session
+
+    async def _run(self, session: LiteSession) -> None:
+        try:
+            await session.run()
+        except Exception:
+            logger.exception("session failed session=%d", session.number)
+        finally:
+            self.sessions.discard(session)
+
+
+def _version(arrival: Arrival, versions: Sequence[Version]) -> Version | None:
+    """The version that the transport settled on, or the one that is negotiated in band."""
+    if arrival.protocol is None:
+        return next((v for v in versions if v.features.inband_setup), None)
+    return next((v for v in versions if v.alpn == arrival.protocol), None)

@@ -1,0 +1,1 @@
+"""moq-lite sessions."""

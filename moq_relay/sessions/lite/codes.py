@@ -1,0 +1,61 @@
+"""Errors to moq-lite's codes and back; the only place that spells a code."""
+
+from moq_relay import errors
+from moq_relay.errors import ApplicationError, Internal, RequestError, SessionError
+
+CANCEL = 1
+"""The receiver no longer wants the stream."""
+
+REQUEST_CODES: dict[type[RequestError], int] = {
+    errors.Internal: 0,
+    errors.Cancelled: 1,
+    errors.Unsupported: 1,
+    errors.DeliveryTimeout: 2,
+    errors.SessionClosed: 3,
+    errors.GoingAway: 4,
+    errors.TooFarBehind: 5,
+    errors.MalformedTrack: 0x12,
+    errors.ControlTimeout: 0x31,
+    errors.GroupTooLarge: 0x32,
+    errors.NotFound: 0x33,
+    errors.Old: 0x34,
+    errors.Evicted: 0x35,
+    errors.Unroutable: 0x36,
+    errors.WrongSize: 0x37,
+    errors.FrameTooLarge: 0x38,
+    errors.TimestampMismatch: 0x39,
+}
+SESSION_CODES: dict[type[SessionError], int] = {
+    errors.Unauthorized: 2,
+    errors.ProtocolViolation: 3,
+    errors.BadParameters: 6,
+    errors.SetupTimeout: 0x11,
+    errors.VersionMismatch: 0x15,
+    errors.TooManySessions: 1,
+}
+NO_ERROR = 0
+INTERNAL = 1
+
+APPLICATION = 64
+"""Codes from here on belong to applications and pass through unchanged."""
+
+_BY_CODE = {code: kind for kind, code in reversed(REQUEST_CODES.items())}
+
+
+def of(error: RequestError) -> int:
+    """The code a stream is reset with for ``error``."""
+    if isinstance(error, ApplicationError):
+        return error.code
+    return REQUEST_CODES.get(type(error), 0)
+
+
+def of_session(error: SessionError) -> int:
+    """The code a session is closed with for ``error``."""
+    return SESSION_CODES.get(type(error), INTERNAL)
+
+
+def error(code: int) -> RequestError:
+    """What a peer means by resetting a stream with ``code``; unknown ones are internal errors."""
+    if code >= APPLICATION:
+        return ApplicationError(code)
+    return _BY_CODE.get(code, Internal)(f"the peer gave up with code {code:#x}")

@@ -1,0 +1,178 @@
+"""How a session begins: both SETUPs, the rights that follow from the path, and who follows whom."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from moq_relay.errors import ProtocolViolation, Unauthorized, VersionMismatch, WireError
+from moq_relay.relay.access import Access
+from moq_relay.sessions.context import Context
+from moq_relay.sessions.streams import RequestStream
+from moq_relay.wire import varint
+from moq_relay.wire.lite.messages import (
+    ClientSetup,
+    Role,
+    ServerSetup,
+    Setup,
+    UniStream,
+)
+from moq_relay.wire.negotiate import inband
+from moq_relay.wire.version import Slot
+
+if TYPE_CHECKING:
+    from moq_relay.sessions.lite.session import LiteSession
+
+
+class Opening:
+    """The first exchange. ``done`` returns once the peer's rights are known."""
+
+    def __init__(
+        self, session: LiteSession, context: Context, *, target: str | None, dialled: bool
+    ) -> None:
+        """Know the target where the transport carried it.
+
+        Raises:
+            Unauthorized: nobody may enter there.
+        """
+        self.dialled = dialled
+        self.follows = True
+        """Whether to ask the peer for its announcements."""
+        self._session = session
+        self._context = context
+        self._target = target
+        self._finished = asyncio.Event()
+        self._setup_seen = False
+        self._session_stream: int | None = None
+        features = session.version.features
+        self._silent = not features.setup_stream and not features.inband_setup
+        if dialled:
+            self._grant(Access())
+        elif target is not None or self._silent:
+            self._grant(context.authorise(target or ""))
+        if self._silent:
+            self._finished.set()
+
+    def carries(self, stream: int) -> bool:
+        """Whether ``stream`` is the one that stands for the session itself."""
+        return stream == self._session_stream
+
+    async def run(self) -> None:
+        """Say who we are, and wait until the peer has.
+
+        Raises:
+            SessionError: the peer said something that cannot be.
+        """
+        session, features = self._session, self._session.version.features
+        if features.setup_stream:
+            stream = session.transport.open_uni()
+            path = None
+            if self.dialled and session.transport.binding != "webtransport":
+                path = self._target
+            setup = Setup.of(hop=self._context.origin.hop, path=path)
+            message = varint.encode(UniStream.SETUP) + session.version.encode(setup)
+            session.transport.send(stream, message, fin=True)
+        elif features.inband_setup and self.dialled:
+            await self._offer()
+        await self._finished.wait()
+
+    async def done(self) -> None:
+        """Wait until the peer's SETUP was read, where the version has one."""
+        await self._finished.wait()
+
+    # SETUP streams.
+
+    def setup_bytes(self, head: bytearray, at: int, fin: bool) -> bool:
+        """What has come of the peer's SETUP stream; True once it was read.
+
+        Raises:
+            ProtocolViolation: it is malformed, cut short, a second one, or not of this version.
+            Unauthorized: nobody may enter at its path.
+        """
+        session = self._session
+        if not session.version.features.setup_stream:
+            raise ProtocolViolation("this version has no SETUP stream")
+        if self._setup_seen:
+            raise ProtocolViolation("a second SETUP stream")
+        limit = self._context.limits.message_bytes
+        found = session.version.parse(Slot.SETUP, head, at, limit)
+        if found is None:
+            if fin:
+                raise ProtocolViolation("a SETUP stream ended too soon")
+            return False
+        self._setup_seen = True
+        setup = found[0]
+        assert isinstance(setup, Setup)
+        self._accept(setup)
+        self._finished.set()
+        return True
+
+    def _accept(self, setup: Setup) -> None:
+        session = self._session
+        if not self.dialled:
+            if self._target is None:
+                self._grant(self._context.authorise(setup.path or ""))
+            elif setup.path is not None:
+                raise ProtocolViolation("a path in SETUP where the URL carries it")
+            self._take_role(setup.role)
+        session.publisher.hop = session.subscriber.hop = setup.hop
+        session.subscriber.link_cost = setup.cost
+
+    def _take_role(self, role: Role | None) -> None:
+        access = self._session.publisher.access
+        if role is Role.PUBLISHER and not access.publish:
+            raise Unauthorized("nobody may publish here")
+        if role is Role.SUBSCRIBER:
+            if not access.subscribe:
+                raise Unauthorized("nobody may subscribe here")
+            self.follows = False
+
+    def _grant(self, access: Access) -> None:
+        self._session.publisher.access = self._session.subscriber.access = access
+        self.follows = bool(access.publish)
+
+    # In-band setup.
+
+    async def serve_client_setup(self, request: RequestStream) -> None:
+        """The client's first request stream, which stands for the session until it ends.
+
+        Raises:
+            SessionError: it is not the first, or offers nothing that we speak.
+        """
+        if self._setup_seen or self.dialled:
+            raise ProtocolViolation("a second CLIENT_SETUP")
+        self._setup_seen = True
+        offer = await request.read(Slot.CLIENT_SETUP)
+        version = self._session.version
+        if inband(offer, [version]) is None or version.wire_number is None:
+            raise VersionMismatch("no version in common")
+        if self._target is None:
+            self._grant(self._context.authorise(_path(offer)))
+        self._session_stream = request.stream
+        request.write(ServerSetup(version.wire_number))
+        self._finished.set()
+        await request.ended()
+        self._session.close(0, "the peer ended its session stream")
+
+    async def _offer(self) -> None:
+        version = self._session.version
+        assert version.wire_number is not None
+        parameters: tuple[tuple[int, bytes], ...] = ()
+        if self._target and self._session.transport.binding != "webtransport":
+            parameters = ((1, self._target.encode()),)
+        request = await self._session.open_request()
+        self._session_stream = request.stream
+        request.write(ClientSetup((version.wire_number,), parameters))
+        await request.read(Slot.SERVER_SETUP)
+        self._finished.set()
+
+
+def _path(offer: ClientSetup) -> str:
+    """The PATH parameter of draft-14's setup, which these versions borrow."""
+    raw = next((value for number, value in offer.parameters if number == 1), b"")
+    if not isinstance(raw, bytes):
+        return ""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise WireError("the path is not UTF-8") from error

@@ -1,0 +1,196 @@
+"""We publish: answers the peer's requests out of the origin."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from moq_relay.errors import (
+    Cancelled,
+    ControlTimeout,
+    NotFound,
+    ProtocolViolation,
+    Unroutable,
+)
+from moq_relay.relay.access import Access
+from moq_relay.relay.feed import Demand
+from moq_relay.relay.group import Group
+from moq_relay.relay.origin import Origin
+from moq_relay.relay.path import join, normalise
+from moq_relay.relay.route import Asker
+from moq_relay.sessions.lite.announce import AnnounceEgress
+from moq_relay.sessions.lite.egress import GroupEgress, Line
+from moq_relay.sessions.lite.viewer import TrackEgress
+from moq_relay.sessions.streams import Interrupted, RequestStream
+from moq_relay.wire.lite.messages import (
+    AnnounceRequest,
+    Fetch,
+    Subscribe,
+    SubscribeOk,
+    SubscribeUpdate,
+    TrackInfo,
+    TrackRequest,
+)
+from moq_relay.wire.version import Slot
+
+ANSWER_SECONDS = 10.0
+"""How long a publisher may take to describe a track before the viewer is told so."""
+
+
+class Publisher:
+    """One coroutine per request stream, read from top to bottom."""
+
+    def __init__(self, line: Line, origin: Origin, source: object) -> None:
+        self.access = Access()
+        self.hop = 0
+        """The peer's id inside announcements, once its SETUP said it."""
+        self._line = line
+        self._origin = origin
+        self._source = source
+        self._tracks: dict[int, TrackEgress] = {}
+        self._fetches: dict[int, FetchEgress] = {}
+
+    async def serve_announce(self, request: RequestStream) -> None:
+        """Tell the peer what comes and goes under its prefix, until it leaves."""
+        wanted: AnnounceRequest = await request.read(Slot.ANNOUNCE_REQUEST)
+        prefix = join(self.access.root, normalise(wanted.prefix))
+        egress = AnnounceEgress(self._line, request, self._origin.hop, prefix, self.access)
+        asker = Asker(self._source, wanted.exclude_hop or self.hop)
+        self._origin.watch(prefix, egress, asker)
+        try:
+            egress.open()
+            await request.ended()
+        finally:
+            self._origin.unwatch(egress)
+        request.finish()
+
+    async def serve_track(self, request: RequestStream) -> None:
+        """Say what a track is."""
+        wanted: TrackRequest = await request.read(Slot.TRACK)
+        path = self._path(wanted.broadcast)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                track = self._origin.track(path, wanted.track, self._asker)
+                info = await track.described_or_ended()
+        except TimeoutError as error:
+            raise ControlTimeout(f"nobody described track {wanted.track!r}") from error
+        seconds = math.inf if info.max_age is None else info.max_age
+        max_age = int(min(seconds, self._origin.cache.limits.duration) * 1000)
+        request.write(
+            TrackInfo(
+                priority=info.priority,
+                ordered=info.ordered,
+                max_age=max_age,
+                timescale=info.timescale,
+            )
+        )
+        request.finish()
+
+    async def serve_subscribe(self, request: RequestStream) -> None:
+        """Send one track, until the peer leaves or the track ends."""
+        wanted: Subscribe = await request.read(Slot.SUBSCRIBE)
+        if wanted.id in self._tracks:
+            raise ProtocolViolation(f"subscription {wanted.id} exists")
+        path = self._path(wanted.broadcast)
+        egress = TrackEgress(self._line, request, wanted.id, wanted.frame_start)
+        demand = self._demand(wanted)
+        egress.change(demand, wanted.frame_end)
+        self._line.counters.viewers += 1
+        self._tracks[wanted.id] = egress
+        track = None
+        try:
+            track = self._origin.subscribe(path, wanted.track, egress, demand, self._asker)
+            if self._line.version.features.subscribe_ok:
+                request.write(SubscribeOk())
+            while (update := await request.read_or_end(Slot.SUBSCRIBE_UPDATE)) is not None:
+                demand = self._demand(update)
+                egress.change(demand, update.frame_end)
+                track.change(egress, demand)
+                egress.release(track)
+            request.finish()
+        except Interrupted:
+            request.finish()
+        finally:
+            del self._tracks[wanted.id]
+            self._line.counters.viewers -= 1
+            if track is not None:
+                track.leave(egress)
+            egress.close()
+
+    async def serve_fetch(self, request: RequestStream) -> None:
+        """Send one group of the past."""
+        wanted: Fetch = await request.read(Slot.FETCH)
+        if not self._line.version.features.fetch:
+            raise NotFound("this version has no fetch")
+        path = self._path(wanted.broadcast)
+        group = self._origin.fetch(path, wanted.track, wanted.group, self._asker)
+        egress = self._fetches[request.stream] = FetchEgress(self._line, request, group, wanted)
+        try:
+            await egress.run()
+        finally:
+            del self._fetches[request.stream]
+            request.sent_elsewhere()
+
+    def stopped(self, stream: int) -> None:
+        """The peer no longer reads ``stream``, a group's or a fetch's."""
+        if (fetch := self._fetches.get(stream)) is not None:
+            fetch.stop()
+            return
+        for egress in self._tracks.values():
+            egress.stopped(stream)
+
+    @property
+    def _asker(self) -> Asker:
+        return Asker(self._source, self.hop)
+
+    def _path(self, broadcast: str) -> str:
+        path = join(self.access.root, normalise(broadcast))
+        if not self.access.may_subscribe(path):
+            raise Unroutable(f"{path!r} may not be read here")
+        return path
+
+    def _demand(self, wanted: Subscribe | SubscribeUpdate) -> Demand:
+        features = self._line.version.features
+        return Demand(
+            priority=wanted.priority,
+            max_age=math.inf if features.unlimited_age else wanted.max_age / 1000,
+            start=None if features.start_floor else wanted.start,
+            reach=features.start_floor,
+            floor=wanted.floor,
+            end=wanted.end,
+        )
+
+
+class FetchEgress:
+    """One fetched group on its request stream."""
+
+    def __init__(self, line: Line, request: RequestStream, group: Group, wanted: Fetch) -> None:
+        self._over = asyncio.Event()
+        self._group = group
+        self._egress = GroupEgress(
+            line,
+            group,
+            self._done,
+            stream=request.stream,
+            priority=wanted.priority,
+            frame_start=wanted.frame_start,
+            frame_end=wanted.frame_end,
+        )
+
+    async def run(self) -> None:
+        """Send until the group, or the peer's interest, ends."""
+        if self._group.error is not None:
+            raise self._group.error
+        self._egress.start()
+        try:
+            await self._over.wait()
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Send no more. Harmless when it is over."""
+        if not self._over.is_set():
+            self._egress.give_up(Cancelled("the peer no longer wants the group"))
+
+    def _done(self, _group: Group) -> None:
+        self._over.set()

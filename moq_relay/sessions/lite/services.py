@@ -1,0 +1,68 @@
+"""Which of the peer's requests is answered by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from moq_relay.errors import ProtocolViolation, Unsupported, WireError
+from moq_relay.sessions.streams import RequestStream
+from moq_relay.wire.lite import messages as wire
+from moq_relay.wire.lite.messages import BiStream
+from moq_relay.wire.version import Slot
+
+if TYPE_CHECKING:
+    from moq_relay.sessions.lite.session import LiteSession
+
+Service = Callable[[RequestStream], Awaitable[None]]
+
+
+class Services:
+    """The table of request streams: their type, the message they begin with, who serves them."""
+
+    def __init__(self, session: LiteSession) -> None:
+        self._session = session
+        publisher = session.publisher
+        self._table: dict[int, tuple[type, Service]] = {
+            BiStream.ANNOUNCE: (wire.AnnounceRequest, publisher.serve_announce),
+            BiStream.SUBSCRIBE: (wire.Subscribe, publisher.serve_subscribe),
+            BiStream.FETCH: (wire.Fetch, publisher.serve_fetch),
+            BiStream.TRACK: (wire.TrackRequest, publisher.serve_track),
+            BiStream.PROBE: (wire.Probe, _refuse_probe),
+            BiStream.GOAWAY: (wire.Goaway, self._serve_goaway),
+            BiStream.CLIENT_SETUP: (wire.ClientSetup, session.opening.serve_client_setup),
+        }
+
+    async def serve(self, request: RequestStream) -> None:
+        """Serve one request by its type.
+
+        Raises:
+            Unsupported: no version knows the type.
+            ProtocolViolation: the type is not one of this version's, or an announce request, or
+                a setup, is malformed.
+        """
+        kind = await request.read_type()
+        if kind not in self._table:
+            raise Unsupported(f"stream type {kind}")
+        message, service = self._table[kind]
+        if message not in self._session.version.layouts:
+            raise ProtocolViolation(f"stream type {kind} is not one of this version's")
+        opening = kind == BiStream.CLIENT_SETUP
+        if not opening:
+            await self._session.opening.done()
+        try:
+            await service(request)
+        except WireError as error:
+            if opening or kind == BiStream.ANNOUNCE:
+                raise ProtocolViolation(str(error)) from error
+            raise
+
+    async def _serve_goaway(self, request: RequestStream) -> None:
+        """The peer is about to leave: prefer every other route from now on."""
+        await request.read(Slot.GOAWAY)
+        self._session.subscriber.leaving()
+        request.finish()
+
+
+async def _refuse_probe(_request: RequestStream) -> None:
+    raise Unsupported("this relay does not measure bandwidth")
