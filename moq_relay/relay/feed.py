@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from moq_relay.relay.track import Track
 
 
+QUIET_SECONDS = 1.0
+"""How long nothing comes of a track that ended without a number until that was all."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrackInfo:
     """What a publisher says of a track, once for the life of its broadcast."""
@@ -136,6 +140,7 @@ class Feed:
         if group is not None:
             self._groups[sequence] = group
             self._opened += 1
+            self._changed.set()
         return group
 
     def group_ended(self, group: Group) -> None:
@@ -149,11 +154,17 @@ class Feed:
     async def settled(self, final: int | None) -> None:
         """Wait until every group below ``final`` has come and ended, however late its stream.
 
-        Groups that the source skipped never come: bound the wait.
+        Groups that the source skipped never come: bound the wait. Where the source can't say the
+        final group, the wait ends when no group has come or gone for ``QUIET_SECONDS``.
         """
         while self.live and not self._complete(final):
             self._changed.clear()
-            await self._changed.wait()
+            quiet = QUIET_SECONDS if final is None and not self._groups else None
+            try:
+                async with asyncio.timeout(quiet):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
 
     def _complete(self, final: int | None) -> bool:
         if self._groups:

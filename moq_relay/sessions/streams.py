@@ -94,6 +94,10 @@ class RequestStream:
         value, self._at = found
         return value
 
+    def rewind(self) -> None:
+        """Read the type again: in the oldest setup it is part of the message."""
+        self._at = 0
+
     async def read(self, slot: Slot) -> Any:
         """The next message of ``slot``.
 

@@ -48,7 +48,9 @@ class Services:
         if message not in self._session.version.layouts:
             raise ProtocolViolation(f"stream type {kind} is not one of this version's")
         opening = kind == BiStream.CLIENT_SETUP
-        if not opening:
+        if opening:
+            request.rewind()
+        else:
             await self._session.opening.done()
         try:
             await service(request)
