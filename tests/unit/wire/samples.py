@@ -73,6 +73,6 @@ def legal(message: object) -> object:
     if getattr(message, "frame_end", None) is None:
         return message
     if isinstance(message, Fetch):
-        low, high = sorted((message.frame_start, message.frame_end))
+        low, high = sorted((min(message.frame_start, varint.MAX - 1), message.frame_end))
         return replace(message, frame_start=low, frame_end=high)
     return message if message.end is not None else replace(message, frame_end=None)
