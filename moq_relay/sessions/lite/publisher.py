@@ -18,6 +18,7 @@ from moq_relay.relay.group import Group
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.path import join, normalise
 from moq_relay.relay.route import Asker
+from moq_relay.relay.track import Track
 from moq_relay.sessions.lite.announce import AnnounceEgress
 from moq_relay.sessions.lite.egress import GroupEgress, Line
 from moq_relay.sessions.lite.viewer import TrackEgress
@@ -102,11 +103,10 @@ class Publisher:
             track = self._origin.subscribe(path, wanted.track, egress, demand, self._asker)
             if self._line.version.features.subscribe_ok:
                 request.write(SubscribeOk())
-            while (update := await request.read_or_end(Slot.SUBSCRIBE_UPDATE)) is not None:
-                demand = self._demand(update)
-                egress.change(demand, update.frame_end)
-                track.change(egress, demand)
-                egress.release(track)
+            if self._line.version.features.subscribe_update:
+                await self._follow_updates(request, egress, track)
+            else:
+                await request.ended()
             request.finish()
         except Interrupted:
             request.finish()
@@ -116,6 +116,15 @@ class Publisher:
             if track is not None:
                 track.leave(egress)
             egress.close()
+
+    async def _follow_updates(
+        self, request: RequestStream, egress: TrackEgress, track: Track
+    ) -> None:
+        while (update := await request.read_or_end(Slot.SUBSCRIBE_UPDATE)) is not None:
+            demand = self._demand(update)
+            egress.change(demand, update.frame_end)
+            track.change(egress, demand)
+            egress.release(track)
 
     async def serve_fetch(self, request: RequestStream) -> None:
         """Send one group of the past."""
