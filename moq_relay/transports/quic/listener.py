@@ -1,0 +1,199 @@
+"""A QUIC listener: raw QUIC and WebTransport on one UDP port, told apart by ALPN."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from aioquic.h3.connection import H3_ALPN
+from aioquic.quic.packet import QuicErrorCode
+
+from moq_relay.errors import ConfigError
+from moq_relay.sessions.transport import Accept
+from moq_relay.transports.quic.connection import RawBinding
+from moq_relay.transports.quic.datagram_io import Address, bind
+from moq_relay.transports.quic.driver import Binding, Connection
+from moq_relay.transports.quic.endpoint import (
+    CONNECTION_ID_BYTES,
+    Census,
+    Endpoint,
+    EndpointCounters,
+    Limits,
+    configuration,
+)
+from moq_relay.transports.quic.engine import Engine
+from moq_relay.transports.quic.handshake import Retry, opening, other_versions, refusal
+from moq_relay.transports.quic.webtransport import WebTransportBinding
+from moq_relay.transports.tls import Certificate, Credentials
+
+RETRY_ABOVE = 256
+"""Unfinished handshakes from which on a client must first prove its address."""
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """Takes connections at one UDP address until it is closed."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        credentials: Credentials,
+        accept: Accept,
+        limits: Limits,
+        *,
+        protocols: Sequence[str],
+        webtransport: bool,
+        failed: Callable[[str], None] | None = None,
+        retry_above: int = RETRY_ABOVE,
+    ) -> None:
+        """Serve ``sock``; `listen` makes it from an address and explains the rest."""
+        self._credentials = credentials
+        self._certificate: Certificate | None = None
+        self._accept = accept
+        self._protocols = tuple(protocols)
+        self._retry = Retry()
+        self._retry_above = retry_above
+        self._refusing = False
+        alpns = [*protocols, *(H3_ALPN if webtransport else ())]
+        self._configuration = configuration(limits, alpns, is_client=False)
+        self._endpoint = Endpoint(sock, limits, unrouted=self._unrouted, failed=failed)
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return self._endpoint.address
+
+    @property
+    def port(self) -> int:
+        """The UDP port; chosen by the system when 0 was asked for."""
+        return int(self.address[1])
+
+    @property
+    def connections(self) -> int:
+        """Connections that are not gone, ending ones included."""
+        return len(self._endpoint.connections)
+
+    @property
+    def counters(self) -> EndpointCounters:
+        """What happened so far."""
+        return self._endpoint.counters
+
+    def live(self) -> Census:
+        """Count what is alive."""
+        return self._endpoint.live()
+
+    def refuse(self) -> None:
+        """Turn every new connection away from now on; the others stay."""
+        self._refusing = True
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """End every connection with ``code``, and stop listening."""
+        self._endpoint.close(code, reason)
+
+    async def __aenter__(self) -> "Listener":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _unrouted(self, data: bytes, address: Address, now: float) -> None:
+        endpoint = self._endpoint
+        header = opening(data, CONNECTION_ID_BYTES)
+        if header is None:
+            endpoint.counters.unroutable += 1
+            return
+        versions = other_versions(header)
+        if versions is not None:
+            endpoint.send(versions, address)
+            return
+        if self._refusing:
+            endpoint.send(refusal(header, QuicErrorCode.CONNECTION_REFUSED), address)
+            return
+        original: bytes | None = header.destination_cid
+        retried: bytes | None = None
+        if header.token or endpoint.unfinished >= self._retry_above:
+            if not header.token:
+                endpoint.counters.retries += 1
+                endpoint.send(self._retry.packet(header, address), address)
+                return
+            original = self._retry.original(header, address)
+            if original is None:
+                endpoint.send(refusal(header, QuicErrorCode.INVALID_TOKEN), address)
+                return
+            retried = header.destination_cid
+        self._apply_certificate()
+        engine = Engine(
+            self._configuration,
+            streams=endpoint.limits.streams,
+            original_destination_connection_id=original,
+            retry_source_connection_id=retried,
+        )
+        connection = endpoint.add(engine, self._bind, address, header.destination_cid)
+        connection.receive(data, address, now)
+        if engine.understood_nothing:
+            endpoint.counters.unroutable += 1
+            endpoint.gone(connection)
+
+    def _apply_certificate(self) -> None:
+        certificate = self._credentials.current
+        if certificate is not self._certificate:
+            self._certificate = certificate
+            self._configuration.certificate = certificate.leaf
+            self._configuration.certificate_chain = list(certificate.chain)
+            self._configuration.private_key = certificate.key
+
+    def _bind(self, connection: Connection, alpn: str | None) -> Binding:
+        if alpn in H3_ALPN:
+            return WebTransportBinding(connection, self._accept, protocols=self._protocols)
+        return RawBinding(connection, alpn, self._accept)
+
+
+async def listen(
+    host: str,
+    port: int,
+    *,
+    credentials: Credentials,
+    accept: Accept,
+    protocols: Sequence[str],
+    webtransport: bool = True,
+    limits: Limits | None = None,
+    failed: Callable[[str], None] | None = None,
+    retry_above: int = RETRY_ABOVE,
+) -> Listener:
+    """Listen for QUIC at a UDP address; ``::`` takes IPv4 as well.
+
+    Args:
+        protocols: versions in order of preference: the ALPNs of raw QUIC, and what a
+            WebTransport client may choose from.
+        webtransport: whether HTTP/3 is offered, after all of ``protocols``.
+        failed: called with the reason of each handshake that came to nothing.
+        retry_above: unfinished handshakes from which on clients prove their address first.
+
+    Raises:
+        ConfigError: the address can't be listened on.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(
+            host or "::", port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+        )
+        sock = bind(found[0][0], found[0][4])
+    except OSError as error:
+        raise ConfigError(f"can't listen on udp {host}:{port}: {error.strerror}") from error
+    return Listener(
+        sock,
+        credentials,
+        accept,
+        limits or Limits(),
+        protocols=protocols,
+        webtransport=webtransport,
+        failed=failed,
+        retry_above=retry_above,
+    )
