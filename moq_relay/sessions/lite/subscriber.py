@@ -210,7 +210,6 @@ class Subscriber:
         request = await self._session.open_request()
         request.write_type(BiStream.TRACK)
         request.write(wire.TrackRequest(self._relative(feed.track.path), feed.track.name))
-        request.finish()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 info: wire.TrackInfo = await request.read(Slot.TRACK_INFO)
@@ -227,6 +226,8 @@ class Subscriber:
             feed.ended(error)
         finally:
             self._pending.discard(feed)
+            # Not before the answer: publishers take a FIN for a cancel.
+            request.finish()
             request.done()
 
     async def _subscribe(self, feed: Feed) -> None:
@@ -293,7 +294,6 @@ class Subscriber:
         request = await self._session.open_request()
         request.write_type(BiStream.FETCH)
         request.write(wire.Fetch(self._relative(path), track, 0, group.sequence))
-        request.finish()
         decoder = FrameDecoder(self._version.features.timestamps, self._inlet.frame_limit)
 
         def arrived(payload: bytes, fin: bool) -> None:
@@ -315,6 +315,7 @@ class Subscriber:
         finally:
             if group.open:
                 group.abort(NotFound("the fetch broke off"))
+            request.finish()
             request.refuse(codes.CANCEL)
             self._fetches.discard(group)
             request.done()
