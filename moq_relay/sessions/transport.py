@@ -42,6 +42,9 @@ class Events(Protocol):
     def stream_stopped(self, stream: int, code: int) -> None:
         """The peer no longer reads ``stream``; what is sent on it is dropped from now on."""
 
+    def stream_finished(self, stream: int) -> None:
+        """All that was sent on ``stream`` was acknowledged, its FIN or its reset included."""
+
     def datagram(self, data: bytes) -> None:
         """One unreliable datagram."""
 

@@ -181,13 +181,23 @@ class Memory:
             self._receiving.discard(stream)
         if fin or stop > start:
             self.events.stream_data(stream, bytes(memoryview(data)[start:stop]), fin)
+        if fin:
+            self.far._finished(stream)
         self._settle(stream)
 
     def _was_reset(self, stream: int, code: int) -> None:
         if not self._over and self._may_receive(stream):
             self._receiving.discard(stream)
             self.events.stream_reset(stream, code)
+            self.far._finished(stream)
             self._settle(stream)
+
+    def _finished(self, stream: int) -> None:
+        def tell() -> None:
+            if not self._over:
+                self.events.stream_finished(stream)
+
+        self._loop.call_soon(tell)
 
     def _was_stopped(self, stream: int, code: int) -> None:
         if self._over:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 from moq_relay.errors import Old, RequestError
 from moq_relay.relay.counters import Counters
@@ -24,10 +25,23 @@ SLICE = 32 << 10
 GROUP_STREAM = varint.encode(UniStream.GROUP)
 
 
+class Owner(Protocol):
+    """Whose groups they are: one subscription of the peer, or one fetch."""
+
+    def sent(self, group: Group) -> None:
+        """The group is handed over to its end, or given up."""
+
+    def stopped(self, stream: int) -> None:
+        """The peer no longer reads the group on ``stream``."""
+
+    def finished(self) -> None:
+        """One of its streams was acknowledged to its end."""
+
+
 class Line:
     """What all groups of one session share on their way out."""
 
-    __slots__ = ("clock", "counters", "scheduler", "transport", "version")
+    __slots__ = ("clock", "counters", "owners", "scheduler", "transport", "version")
 
     def __init__(
         self,
@@ -42,19 +56,21 @@ class Line:
         self.version = version
         self.counters = counters
         self.clock = clock
+        self.owners: dict[int, Owner] = {}
+        """Streams that are not acknowledged to their end, and whose they are."""
 
 
 class GroupEgress:
     """One group on its way to one viewer."""
 
     __slots__ = (
-        "_done",
         "_frame_end",
         "_frame_start",
         "_frames",
         "_group",
         "_head",
         "_line",
+        "_owner",
         "_sent",
         "_stream",
         "max_age",
@@ -66,7 +82,7 @@ class GroupEgress:
         self,
         line: Line,
         group: Group,
-        done: Callable[[Group], None],
+        owner: Owner,
         *,
         subscribe: int | None = None,
         stream: int | None = None,
@@ -81,7 +97,7 @@ class GroupEgress:
         self.opened = stream is not None
         self._line = line
         self._group = group
-        self._done = done
+        self._owner = owner
         self._stream = -1 if stream is None else stream
         self._frame_start = max(frame_start - group.first, 0)
         self._frame_end = None if frame_end is None else frame_end + 1 - group.first
@@ -184,7 +200,7 @@ class GroupEgress:
         """Forget the group without a word to the peer, who knows or is gone."""
         self._line.scheduler.leave(self)
         self._group.leave(self)
-        self._done(self._group)
+        self._owner.sent(self._group)
 
     @property
     def stream(self) -> int:
@@ -197,6 +213,7 @@ class GroupEgress:
             return False
         self._stream = line.transport.open_uni()
         self.opened = True
+        line.owners[self._stream] = self._owner
         line.transport.send(self._stream, self._head)
         line.counters.groups_out += 1
         return True

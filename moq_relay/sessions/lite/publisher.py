@@ -142,11 +142,15 @@ class Publisher:
 
     def stopped(self, stream: int) -> None:
         """The peer no longer reads ``stream``, a group's or a fetch's."""
-        if (fetch := self._fetches.get(stream)) is not None:
-            fetch.stop()
-            return
-        for egress in self._tracks.values():
-            egress.stopped(stream)
+        owner = self._fetches.get(stream) or self._line.owners.get(stream)
+        if owner is not None:
+            owner.stopped(stream)
+
+    def finished(self, stream: int) -> None:
+        """The peer has acknowledged all of ``stream``."""
+        owner = self._line.owners.pop(stream, None)
+        if owner is not None:
+            owner.finished()
 
     @property
     def _asker(self) -> Asker:
@@ -179,7 +183,7 @@ class FetchEgress:
         self._egress = GroupEgress(
             line,
             group,
-            self._done,
+            self,
             stream=request.stream,
             priority=wanted.priority,
             frame_start=wanted.frame_start,
@@ -194,12 +198,15 @@ class FetchEgress:
         try:
             await self._over.wait()
         finally:
-            self.stop()
+            self.stopped(self._egress.stream)
 
-    def stop(self) -> None:
+    def stopped(self, _stream: int) -> None:
         """Send no more. Harmless when it is over."""
         if not self._over.is_set():
             self._egress.give_up(Cancelled("the peer no longer wants the group"))
 
-    def _done(self, _group: Group) -> None:
+    def sent(self, _group: Group) -> None:
         self._over.set()
+
+    def finished(self) -> None:
+        """What was handed over is the engine's business."""

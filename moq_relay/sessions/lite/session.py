@@ -168,6 +168,9 @@ class LiteSession:
         if request is not None and not self._is_ours(stream):
             request.stopped(codes.error(code))
 
+    def stream_finished(self, stream: int) -> None:
+        self.publisher.finished(stream)
+
     def datagram(self, data: bytes) -> None:
         if self.version.features.datagrams:
             self.subscriber.datagram(data)

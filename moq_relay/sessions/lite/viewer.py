@@ -28,6 +28,8 @@ class TrackEgress:
         self._told = -1
         """Highest group that was sent or is being sent."""
         self._open: dict[int, GroupEgress] = {}
+        self._unfinished = 0
+        """Streams of ended groups that the peer has not acknowledged whole."""
         self._final: int | None = None
         self._over = False
 
@@ -70,7 +72,7 @@ class TrackEgress:
         egress = self._open[sequence] = GroupEgress(
             self._line,
             group,
-            self._sent,
+            self,
             subscribe=self._subscribe,
             priority=self._demand.priority,
             max_age=self._demand.max_age,
@@ -128,14 +130,24 @@ class TrackEgress:
             if egress.waiting:
                 egress.pump()
 
-    def _sent(self, group: Group) -> None:
-        self._open.pop(group.sequence, None)
+    def sent(self, group: Group) -> None:
+        egress = self._open.pop(group.sequence, None)
+        if egress is not None and egress.opened:
+            self._unfinished += 1
+        if self._final is not None:
+            self._finish()
+
+    def finished(self) -> None:
+        self._unfinished -= 1
         if self._final is not None:
             self._finish()
 
     def _finish(self) -> None:
-        """All groups are handed over: say that it was all."""
-        if self._final is None or self._open:
+        """All groups have arrived: say that it was all.
+
+        Not before: some clients forget the groups of a subscription with its stream.
+        """
+        if self._final is None or self._open or self._unfinished > 0:
             return
         if self._line.version.features.subscribe_start:
             self._request.write(SubscribeEnd(self._final))

@@ -16,7 +16,7 @@ from moq_relay.sessions.transport import Buffer
 class SendLedger:
     """What all sending streams of one connection owe, kept in step by every `SliceSender`."""
 
-    __slots__ = ("pending", "senders", "unacknowledged", "unsent")
+    __slots__ = ("finished", "pending", "senders", "unacknowledged", "unsent")
 
     def __init__(self) -> None:
         self.unsent = 0
@@ -25,6 +25,8 @@ class SendLedger:
         """Bytes handed over that the peer has not acknowledged; those of a reset stream leave."""
         self.senders = 0
         """Streams that have not finished sending."""
+        self.finished: list[int] = []
+        """Streams that finished sending since somebody last took note."""
         self.pending = False
         """Something changed that only making packets can settle."""
 
@@ -226,6 +228,7 @@ class SliceSender:
         if not self.is_finished:
             self.is_finished = True
             self._ledger.senders -= 1
+            self._ledger.finished.append(self._stream_id)
             # The engine drops a finished stream, and grants the next one, while it makes packets.
             self._ledger.pending = True
             self._forget()
