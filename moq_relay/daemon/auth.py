@@ -30,7 +30,14 @@ class Authority:
         Raises:
             Unauthorized: nothing below that path is public, or it is no path.
         """
-        root = _root(target)
+        return self.below(_root(target))
+
+    def below(self, root: str) -> Access:
+        """The rights of a peer whose root is ``root``, a path.
+
+        Raises:
+            Unauthorized: nothing below it is public.
+        """
         access = Access(
             root=root,
             publish=_narrowed(self._public.publish, root),

@@ -7,6 +7,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moq_relay.daemon import values
 from moq_relay.daemon.values import Address, Listener, Public
+from moq_relay.relay.retention import CacheLimits
+from moq_relay.sessions.context import Limits
+
+LIMITS, KEPT = Limits(), CacheLimits()
+"""The defaults of the floors below are the defaults of the settings."""
 
 
 class Form:
@@ -179,11 +184,12 @@ class CacheSection(Section):
     """What is kept for late viewers."""
 
     capacity: Size = Field(
-        default=256 << 20,
+        default=KEPT.capacity,
         description="Payload of all groups kept; a track's latest group always stays.",
     )
     duration: Seconds = Field(
-        default=30.0, description="How long a group is kept at most, whatever its publisher says."
+        default=KEPT.duration,
+        description="How long a group is kept at most, whatever its publisher says.",
     )
 
 
@@ -199,19 +205,24 @@ class Log(Section):
 class LimitsSection(Section):
     """What one peer, or all of them, may cost."""
 
-    frame_bytes: Above = Field(default=16 << 20, description="Largest frame.")
-    group_bytes: Above = Field(default=32 << 20, description="Largest group.")
-    message_bytes: Above = Field(default=1 << 20, description="Largest control message.")
-    sessions: Count = Field(default=10_000, description="Sessions at a time.")
-    requests_per_session: Count = Field(default=4096, description="Open requests of one session.")
+    frame_bytes: Above = Field(default=LIMITS.frame_bytes, description="Largest frame.")
+    group_bytes: Above = Field(default=KEPT.group_bytes, description="Largest group.")
+    message_bytes: Above = Field(
+        default=LIMITS.message_bytes, description="Largest control message."
+    )
+    sessions: Count = Field(default=LIMITS.sessions, description="Sessions at a time.")
+    requests_per_session: Count = Field(
+        default=LIMITS.requests_per_session, description="Open requests of one session."
+    )
     announces_per_session: Count = Field(
-        default=4096, description="Broadcasts announced by one session."
+        default=LIMITS.announces_per_session, description="Broadcasts announced by one session."
     )
     handshake_seconds: Annotated[Seconds, AfterValidator(values.above_zero)] = Field(
-        default=10.0, description="Until a peer must have finished its handshake and setup."
+        default=LIMITS.handshake_seconds,
+        description="Until a peer must have finished its handshake and setup.",
     )
     viewer_backlog: Above = Field(
-        default=4 << 20,
+        default=LIMITS.viewer_backlog,
         description="Bytes that may wait for one viewer before its oldest groups go.",
     )
 

@@ -123,7 +123,13 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
         yield Key(prefix + name, form, info.default, meaning, secret=info.annotation is SecretStr)
         for part in form.parts:
             half = Form("a prefix or a list", listed=form.listed)
-            yield Key(f"{prefix}{name}.{part}", half, None, f"Only who may {part}.", part=True)
+            yield Key(
+                f"{prefix}{name}.{part}",
+                half,
+                None,
+                f"The same for those who {part}, alone.",
+                part=True,
+            )
 
 
 def _form(info: FieldInfo) -> Form:

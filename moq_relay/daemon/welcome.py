@@ -1,5 +1,6 @@
 """``moq-relay demo``: the settings it stands on, and what it tells whoever started it."""
 
+from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Layer
 
 PORT = 4443
@@ -15,3 +16,7 @@ SETTINGS = Layer(
     },
 )
 """Everything is public and on loopback; a file, a variable or a flag changes any of it."""
+
+
+def greet(port: int, settings: Settings) -> None:
+    """Tell whoever started the demo what to do next."""

@@ -1,0 +1,49 @@
+"""The command ``moq-relay``: run a relay, check its settings, or show a demo.
+
+A mistake of the operator costs one line and exit code 2, never a trace.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from moq_relay import __version__
+from moq_relay.daemon import logs
+from moq_relay.daemon.check import in_force
+from moq_relay.daemon.flags import help_text, parse
+from moq_relay.daemon.node import run
+from moq_relay.daemon.sources import load, read_environment, read_file
+from moq_relay.daemon.welcome import SETTINGS
+from moq_relay.errors import ConfigError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code: 0 a clean end, 1 a failure, 2 a mistake in the settings."""
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments, os.environ)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"moq-relay: {line}\n")
+        return 2
+
+
+def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    if "--version" in arguments:
+        sys.stdout.write(f"moq-relay {__version__}\n")
+        return 0
+    if "--help" in arguments or "-h" in arguments:
+        sys.stdout.write(help_text())
+        return 0
+    command = parse(arguments)
+    variables, warnings = read_environment(environment)
+    layers = [read_file(command.file)] if command.file else []
+    if command.name == "demo":
+        layers.insert(0, SETTINGS)
+    loaded = load([*layers, variables, command.flags])
+    if command.name == "check":
+        sys.stdout.write(in_force(loaded))
+        for warning in warnings:
+            sys.stderr.write(f"moq-relay: warning: {warning}\n")
+        return 0
+    logs.configure(loaded.settings.log.level, loaded.settings.log.format)
+    return run(loaded, warnings, greet=command.name == "demo")

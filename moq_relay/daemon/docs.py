@@ -1,0 +1,133 @@
+"""Writes docs/configuration.md and docs/metrics.md; ``--check`` fails when they are stale."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily
+
+from moq_relay.daemon import metrics
+from moq_relay.daemon.check import toml
+from moq_relay.daemon.settings import Settings
+from moq_relay.daemon.sources import Key, keys
+from moq_relay.wire.lite.versions import VERSIONS
+
+DOCS = Path(__file__).parents[2] / "docs"
+COMMAND = "python -m moq_relay.daemon.docs"
+WRITTEN = f"<!-- Written by `{COMMAND}`: change the source, not this file. -->"
+
+CONFIGURATION = f"""{WRITTEN}
+
+# Configuration
+
+Every setting is a key of the TOML file, a variable of the environment and a flag. A flag beats a
+variable, a variable beats the file, and what nobody sets has the default below.
+
+```
+moq-relay relay.toml                     # run a relay
+moq-relay check relay.toml               # say what is in force, and where each value came from
+MOQ_LOG_LEVEL=debug moq-relay --file relay.toml --server-listen '[::]:4443'
+```
+
+Several values are a list in the file, and separated by commas in a variable or a flag. A key that
+is not in this list is refused with the nearest one that is, and exit code 2; so is a value that
+cannot be. A variable that begins with `MOQ_` and is not in this list is only warned of.
+
+A small relay that everybody may use:
+
+```toml
+[server]
+listen = "[::]:4443"
+tls.generate = "localhost"
+
+[web.http]
+listen = "[::]:4443"        # the same number, so that browsers find /certificate.sha256
+
+[auth]
+public = ""                 # "" is everything; unset is nothing
+```
+"""
+
+METRICS = f"""{WRITTEN}
+
+# Metrics
+
+`http://<internal.listen>/metrics`, in Prometheus' text format. Base units are seconds and bytes;
+totals count from the start of the process. Every combination of labels that is known beforehand is
+there from the start, at 0. Besides these there are the `process_` metrics of the Prometheus client:
+CPU seconds, resident memory, open files, start time.
+
+| name | type | labels | meaning |
+|---|---|---|---|
+"""
+
+
+def configuration() -> str:
+    """The text of docs/configuration.md."""
+    parts = [CONFIGURATION]
+    section = ""
+    for key in keys():
+        table = key.name.split(".")[0]
+        if table != section:
+            section = table
+            parts.append(f"\n## {section}\n\n{_section(section)}\n")
+        parts.append(_setting(key))
+    return "".join(parts)
+
+
+def _section(name: str) -> str:
+    model = Settings.model_fields[name].annotation
+    return (model.__doc__ or "").strip() if model else ""
+
+
+def _setting(key: Key) -> str:
+    names = ", ".join(f"`{name}`" for name in (*key.variables, *key.flags))
+    default = "" if key.part else f" Default: {_default(key)}."
+    form = key.form.text[:1].upper() + key.form.text[1:]
+    return f"\n### `{key.name}`\n\n{key.meaning}\n\n{form}.{default} {names}\n"
+
+
+def _default(key: Key) -> str:
+    return "unset" if key.default is None or key.default == () else f"`{toml(key.default)}`"
+
+
+def metric_table() -> str:
+    """The text of docs/metrics.md."""
+    rows = [METRICS]
+    for family in metrics.FAMILIES:
+        kind = "counter" if family.kind is CounterMetricFamily else "gauge"
+        labels = ", ".join(f"`{name}`" for name in family.labels)
+        rows.append(f"| `{family.sample_name}` | {kind} | {labels} | {family.meaning} |\n")
+    rows += [
+        f"| `{metrics.LAG}` | histogram | | {metrics.LAG_MEANING} |\n",
+        f"| `moq_relay_info` | gauge | `version`, `node` | {metrics.INFO_MEANING} |\n",
+    ]
+    transports = ", ".join(f"`{name}`" for name in metrics.TRANSPORTS)
+    versions = ", ".join(f"`{version.name}`" for version in VERSIONS)
+    reasons = ", ".join(f"`{name}`" for name in metrics.REASONS)
+    rows += [
+        f"\n`transport` is one of {transports}; `version` one of {versions}.\n",
+        "`direction` is `in`, from publishers, or `out`, to viewers.\n",
+        f"`reason` of a reset is one of {reasons}.\n",
+    ]
+    return "".join(rows)
+
+
+PAGES = {"configuration.md": configuration, "metrics.md": metric_table}
+
+
+def main(arguments: Sequence[str], directory: Path = DOCS) -> int:
+    """Write the pages, or with ``--check`` compare them; 1 when one is stale."""
+    stale = []
+    for name, text in PAGES.items():
+        path, wanted = directory / name, text()
+        if "--check" not in arguments:
+            path.write_text(wanted, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != wanted:
+            stale.append(f"docs/{name} is stale; run {COMMAND}\n")
+    sys.stderr.write("".join(stale))
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

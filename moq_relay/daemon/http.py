@@ -1,0 +1,235 @@
+"""HTTP for everybody: the certificate's hash, what is announced, one group at a time, the demo."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from importlib import resources
+
+from aiohttp import web
+
+from moq_relay.daemon.auth import Authority
+from moq_relay.daemon.demo import CLOCK, PATH, RATE, SCENE
+from moq_relay.errors import (
+    Evicted,
+    NotFound,
+    Old,
+    RequestError,
+    Unauthorized,
+    Unroutable,
+    WireError,
+)
+from moq_relay.relay.feed import Demand
+from moq_relay.relay.group import Group
+from moq_relay.relay.origin import Origin
+from moq_relay.relay.path import normalise
+
+FETCH_SECONDS = 30.0
+FETCHES = 256
+"""Fetches at a time; each may hold a group in memory."""
+
+EVERYWHERE = {
+    "Access-Control-Allow-Origin": "*",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+PAGE = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src *; img-src data:; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""The page has all it needs from here, and connects to whatever port the relay has."""
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+
+class FirstGroup:
+    """Reads a track until it has shown one group."""
+
+    def __init__(self) -> None:
+        self.group: Group | None = None
+        self.error: RequestError | None = None
+        self.known = asyncio.Event()
+
+    def started(self, first: int) -> None:
+        """Nothing to do: the group itself comes next."""
+
+    def opened(self, group: Group) -> None:
+        """The first one is kept."""
+        if self.group is None:
+            self.group = group
+            self.known.set()
+
+    def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        """Not a group that could be read to its end later."""
+
+    def ended(self, error: RequestError | None, final: int | None) -> None:
+        """Nothing will come."""
+        self.error = error or NotFound("the track has ended")
+        self.known.set()
+
+
+class WholeGroup:
+    """Waits for a group to be complete."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._over = asyncio.Event()
+
+    def ready(self) -> None:
+        """Look whether that was the last frame."""
+        if not self._group.open:
+            self._over.set()
+
+    async def payload(self) -> bytes:
+        """All frames, one after the other.
+
+        Raises:
+            RequestError: the group will never be complete.
+        """
+        self._group.join(self)
+        try:
+            self.ready()
+            await self._over.wait()
+            if self._group.error is not None:
+                raise self._group.error
+            return b"".join(frame.payload for frame in self._group.frames)
+        finally:
+            self._group.leave(self)
+
+
+class PublicHttp:
+    """Answers of ``web.http``."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        authority: Authority,
+        fingerprint: Callable[[], str],
+        demo_port: int | None,
+    ) -> None:
+        """Serve ``origin``; ``demo_port`` tells where the demo page finds the relay, if any."""
+        self._origin = origin
+        self._authority = authority
+        self._fingerprint = fingerprint
+        self._demo_port = demo_port
+        self._fetches = 0
+
+    def application(self) -> web.Application:
+        """All routes, ready to be served."""
+        app = web.Application()
+        app.router.add_get("/certificate.sha256", self._certificate)
+        app.router.add_get("/health", _health)
+        app.router.add_get("/announced", _polite(self._announced))
+        app.router.add_get("/announced/{prefix:.*}", _polite(self._announced))
+        app.router.add_get("/fetch/{path:.+}", _polite(self._fetch))
+        if self._demo_port is not None:
+            app.router.add_get("/", _to_demo)
+            app.router.add_get("/demo", page("demo.html", "text/html"))
+            app.router.add_get("/demo/demo.css", page("demo.css", "text/css"))
+            app.router.add_get("/demo/demo.js", page("demo.js", "text/javascript"))
+            app.router.add_get("/demo/wire.js", page("wire.js", "text/javascript"))
+            app.router.add_get("/demo/relay.json", self._where)
+        return app
+
+    async def _certificate(self, _request: web.Request) -> web.Response:
+        return web.Response(text=self._fingerprint(), headers=EVERYWHERE)
+
+    async def _announced(self, request: web.Request) -> web.Response:
+        prefix = normalise(request.match_info.get("prefix", ""))
+        access = self._authority.below(prefix)
+        if not access.subscribe:
+            raise Unauthorized(f"nothing below /{prefix} is public")
+        paths = [path for path in self._origin.paths(prefix) if access.may_subscribe(path)]
+        return web.Response(text="".join(f"{path}\n" for path in paths), headers=EVERYWHERE)
+
+    async def _fetch(self, request: web.Request) -> web.Response:
+        path, _, track = request.match_info["path"].rpartition("/")
+        path = normalise(path)
+        if not self._authority.below(path).may_subscribe(path):
+            raise Unauthorized(f"/{path} is not public")
+        sequence = _sequence(request.query.get("group"))
+        if self._fetches >= FETCHES:
+            raise web.HTTPServiceUnavailable(text="too many fetches at a time; try again\n")
+        self._fetches += 1
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                payload = await self._payload(path, track, sequence)
+        except TimeoutError as error:
+            text = f"the group was not complete within {FETCH_SECONDS:.0f} s\n"
+            raise web.HTTPGatewayTimeout(text=text) from error
+        finally:
+            self._fetches -= 1
+        return web.Response(
+            body=payload, content_type="application/octet-stream", headers=EVERYWHERE
+        )
+
+    async def _payload(self, path: str, name: str, sequence: int | None) -> bytes:
+        if sequence is not None:
+            return await WholeGroup(self._origin.fetch(path, name, sequence)).payload()
+        reader = FirstGroup()
+        track = self._origin.subscribe(path, name, reader, Demand())
+        try:
+            await reader.known.wait()
+            if reader.group is None:
+                raise reader.error or NotFound("the track has ended")
+            return await WholeGroup(reader.group).payload()
+        finally:
+            track.leave(reader)
+
+    async def _where(self, _request: web.Request) -> web.Response:
+        facts = {
+            "port": self._demo_port,
+            "broadcast": PATH,
+            "clock": CLOCK,
+            "scene": SCENE,
+            "rate": RATE,
+        }
+        return web.json_response(facts, headers=EVERYWHERE)
+
+
+async def _health(_request: web.Request) -> web.Response:
+    return web.Response(text="ok\n", headers=EVERYWHERE)
+
+
+async def _to_demo(_request: web.Request) -> web.Response:
+    raise web.HTTPFound("/demo")
+
+
+def page(name: str, kind: str) -> Answer:
+    """A file of the package, read once."""
+    body = (resources.files("moq_relay.daemon") / "page" / name).read_bytes()
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=PAGE)
+
+    return answer
+
+
+def _sequence(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 62:
+        raise web.HTTPBadRequest(text=f"group is {text!r}, not the number of a group\n")
+    return int(text)
+
+
+def _polite(answer: Answer) -> Answer:
+    """Say what went wrong with a status and one line."""
+
+    async def polite(request: web.Request) -> web.StreamResponse:
+        try:
+            return await answer(request)
+        except Unauthorized as error:
+            status, text = 403, str(error)
+        except WireError as error:
+            status, text = 400, str(error)
+        except (NotFound, Unroutable, Evicted, Old) as error:
+            status, text = 404, str(error)
+        except RequestError as error:
+            status, text = 502, f"{type(error).__name__}: {error}"
+        return web.Response(status=status, text=f"{text}\n", headers=EVERYWHERE)
+
+    return polite

@@ -1,0 +1,306 @@
+"""One relay: ``Node.load`` builds it from settings, ``Node.run`` runs it to its end."""
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+
+from moq_relay import __version__
+from moq_relay.daemon import certificates, metrics, sockets, welcome
+from moq_relay.daemon.auth import OPEN, Authority
+from moq_relay.daemon.demo import PATH, Demo
+from moq_relay.daemon.http import PublicHttp
+from moq_relay.daemon.internal import InternalHttp
+from moq_relay.daemon.settings import Settings
+from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.values import Address, Listener
+from moq_relay.errors import ConfigError
+from moq_relay.relay.counters import Counters
+from moq_relay.relay.origin import Origin
+from moq_relay.relay.retention import Cache, CacheLimits
+from moq_relay.relay.route import Route
+from moq_relay.sessions.context import Context, Limits
+from moq_relay.sessions.host import Host
+from moq_relay.transports import tls
+from moq_relay.transports.quic import listener as quic
+from moq_relay.transports.quic.endpoint import Limits as QuicLimits
+from moq_relay.wire.lite.versions import VERSIONS
+
+TICK_SECONDS = 0.25
+SWEEP_TICKS = 4
+LEAVE_SECONDS = 5.0
+"""How long sessions may take to end after SIGTERM."""
+FAILURES = {
+    "certificate": "certificate",
+    "ALPN": "protocol",
+    "protocol": "protocol",
+    "timeout": "timeout",
+    "time": "timeout",
+}
+"""A word in the reason of a failed handshake -> its label; the rest is ``other``."""
+
+log = logging.getLogger(__name__)
+
+
+def run(loaded: Loaded, warnings: Sequence[str], *, greet: bool) -> int:
+    """Run one relay in this process until SIGTERM or SIGINT; the exit code.
+
+    Raises:
+        ConfigError: something that the settings name cannot be had.
+    """
+    node = Node.load(loaded)
+    for warning in warnings:
+        log.warning("%s", warning)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(node.run(greet=greet))
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 — there is none for Windows
+
+    return uvloop.new_event_loop
+
+
+class Node:
+    """Everything of one relay; the only place that knows all floors."""
+
+    def __init__(self, loaded: Loaded, credentials: tls.Credentials) -> None:
+        settings = loaded.settings
+        self._loaded = loaded
+        self._settings = settings
+        self._credentials = credentials
+        self._counters = Counters()
+        self._authority = Authority(settings.auth.public)
+        self.origin = Origin(
+            1 + secrets.randbelow(2**62 - 1),
+            Cache(_cache_limits(settings), self._counters),
+            lambda: asyncio.get_running_loop().time(),
+            lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
+            linger=settings.cluster.linger,
+        )
+        self._context = Context(
+            self.origin, _limits(settings), self._authority.authorise, self._counters
+        )
+        self._host = Host(self._context)
+        self._lag = metrics.Lag()
+        self._listeners: list[quic.Listener] = []
+        self._demo = Demo(lambda: len(self._host.sessions)) if settings.demo.enabled else None
+        self._stopping = asyncio.Event()
+
+    @classmethod
+    def load(cls, loaded: Loaded) -> "Node":
+        """Build a node; nothing is listened on yet.
+
+        Raises:
+            ConfigError: the certificate cannot be used.
+        """
+        return cls(loaded, tls.Credentials(certificates.obtain(loaded)))
+
+    async def run(self, *, greet: bool = False) -> None:
+        """Serve until a signal comes, then end every session.
+
+        Raises:
+            ConfigError: an address cannot be listened on.
+        """
+        refused: ConfigError | None = None
+        async with contextlib.AsyncExitStack() as stack, self._host:
+            # Kept and raised outside, because a task group would wrap it.
+            try:
+                await self._open(stack)
+            except ConfigError as error:
+                refused = error
+            else:
+                self._say_hello(greet=greet)
+                await self._serve()
+        if refused is not None:
+            raise refused
+        log.info("relay stopped")
+
+    # Opening.
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> None:
+        for entry in self._settings.server.listen:
+            for listener in await self._listen(entry):
+                stack.callback(listener.close)
+                self._listeners.append(listener)
+        port = self._listeners[0].port if self._demo is not None else None
+        public = PublicHttp(self.origin, self._authority, self._fingerprint, port)
+        readings = metrics.Readings(
+            counters=self._counters,
+            origin=self.origin,
+            lag=self._lag,
+            census=lambda: [listener.live() for listener in self._listeners],
+            expiry=lambda: self._credentials.current.expires_at.timestamp(),
+        )
+        internal = InternalHttp(metrics.registry(readings), self._unready)
+        await self._serve_http(
+            stack, "web.http.listen", self._settings.web.http.listen, public.application()
+        )
+        await self._serve_http(
+            stack, "internal.listen", self._settings.internal.listen, internal.application()
+        )
+
+    async def _listen(self, entry: Listener) -> list[quic.Listener]:
+        where = self._loaded.where("server.listen")
+        names = entry.versions or self._settings.server.version
+        versions = [v for v in VERSIONS if not names or v.name in names]
+        limits = QuicLimits(handshake_seconds=self._settings.limits.handshake_seconds)
+        opened: list[quic.Listener] = []
+        failed: list[tuple[Address, OSError]] = []
+        for address in await sockets.resolve(entry.address, where):
+            try:
+                listener = await quic.listen(
+                    address.host,
+                    address.port,
+                    credentials=self._credentials,
+                    accept=self._host.acceptor(versions),
+                    protocols=[version.alpn for version in versions],
+                    limits=limits,
+                    failed=self._handshake_failed,
+                )
+            except ConfigError as error:
+                if not isinstance(error.__cause__, OSError):
+                    raise
+                failed.append((address, error.__cause__))
+                continue
+            opened.append(listener)
+            log.info(
+                "listening udp=%s versions=%s",
+                Address(address.host, listener.port),
+                ",".join(version.name for version in versions),
+            )
+        serious = sockets.first_problem(failed) or (failed[0] if not opened else None)
+        if serious is not None:
+            for listener in opened:
+                listener.close()
+            raise sockets.problem(where, "UDP", *serious) from serious[1]
+        return opened
+
+    async def _serve_http(
+        self,
+        stack: contextlib.AsyncExitStack,
+        name: str,
+        address: Address | None,
+        application: web.Application,
+    ) -> None:
+        if address is None:
+            return
+        opened = await sockets.bind_tcp(address, self._loaded.where(name))
+        runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        for one in opened:
+            await web.SockSite(runner, one).start()
+            log.info("listening %s=%s", name.removesuffix(".listen"), _bound(one))
+
+    # Running.
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in signal.SIGTERM, signal.SIGINT:
+            loop.add_signal_handler(number, self._stop, number)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                chores = [tasks.create_task(self._keep_house(), name="housekeeping")]
+                if self._demo is not None:
+                    route = Route(self._demo, since=self.origin.clock())
+                    self.origin.announce(PATH, route)
+                    chores.append(tasks.create_task(self._demo.run(), name="demo"))
+                await self._stopping.wait()
+                for chore in chores:
+                    chore.cancel()
+            self._leave()
+        finally:
+            for number in signal.SIGTERM, signal.SIGINT:
+                loop.remove_signal_handler(number)
+
+    def _leave(self) -> None:
+        """Let nobody new in, and say goodbye to who is there; who does not leave is cut off."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            listener.refuse()
+            loop.call_later(LEAVE_SECONDS, listener.close)
+        self._host.close(0, "the relay is shutting down")
+
+    def _stop(self, number: signal.Signals) -> None:
+        log.info("relay stopping signal=%s sessions=%d", number.name, len(self._host.sessions))
+        self._stopping.set()
+
+    async def _keep_house(self) -> None:
+        loop = asyncio.get_running_loop()
+        hostnames = self._settings.server.tls.generate
+        while True:
+            for _ in range(SWEEP_TICKS):
+                due = loop.time() + TICK_SECONDS
+                await asyncio.sleep(TICK_SECONDS)
+                self._lag.observe(max(0.0, loop.time() - due))
+            self.origin.sweep(loop.time())
+            certificates.renew(self._credentials, hostnames, datetime.datetime.now(datetime.UTC))
+
+    # Facts.
+
+    def _fingerprint(self) -> str:
+        return self._credentials.current.fingerprint
+
+    def _unready(self) -> list[str]:
+        reasons = []
+        if self._stopping.is_set():
+            reasons.append("the relay is shutting down")
+        if self._credentials.current.expires_at <= datetime.datetime.now(datetime.UTC):
+            reasons.append("the certificate has expired")
+        return reasons
+
+    def _handshake_failed(self, reason: str) -> None:
+        known = (label for word, label in FAILURES.items() if word in reason)
+        self._counters.handshake_failures[next(known, "other")] += 1
+        log.debug("handshake failed reason=%s", reason)
+
+    def _say_hello(self, *, greet: bool) -> None:
+        log.info(
+            "relay started version=%s sha256=%s expires=%s",
+            __version__,
+            self._fingerprint(),
+            self._credentials.current.expires_at.isoformat(),
+        )
+        if self._authority.refuses_all:
+            log.warning("everybody is refused, because nothing is public; %s", OPEN)
+        if greet:
+            welcome.greet(self._listeners[0].port, self._settings)
+
+
+def _cache_limits(settings: Settings) -> CacheLimits:
+    return CacheLimits(
+        capacity=settings.cache.capacity,
+        duration=settings.cache.duration,
+        group_bytes=settings.limits.group_bytes,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(
+        frame_bytes=limits.frame_bytes,
+        message_bytes=limits.message_bytes,
+        sessions=limits.sessions,
+        requests_per_session=limits.requests_per_session,
+        announces_per_session=limits.announces_per_session,
+        handshake_seconds=limits.handshake_seconds,
+        viewer_backlog=limits.viewer_backlog,
+    )
+
+
+def _bound(sock: socket.socket) -> Address:
+    host, port = sock.getsockname()[:2]
+    return Address(host, port)
