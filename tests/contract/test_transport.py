@@ -198,6 +198,23 @@ async def test_a_reset_frees_what_was_unsent(pair):
     await until(lambda: ("reset", stream, 2) in pair.at_client.calls)
 
 
+async def test_a_stream_is_finished_once_its_last_byte_or_its_reset_was_acknowledged(pair):
+    complete, given_up, open_ = (pair.client.open_uni() for _ in range(3))
+    pair.hold()
+    pair.client.send(complete, bytes(3000), fin=True)
+    pair.client.send(given_up, b"x")
+    pair.client.send(open_, b"x", fin=False)
+    pair.client.reset(given_up, 1)
+    await asyncio.sleep(0.02)
+    assert pair.at_client.finished == []
+
+    pair.release()
+
+    await until(lambda: len(pair.at_client.finished) == 2)
+    assert set(pair.at_client.finished) == {complete, given_up}
+    assert complete in pair.at_server.fins
+
+
 async def test_what_the_peer_has_not_acknowledged_is_counted_until_it_has(pair):
     pair.hold()
     stream = pair.server.open_uni()

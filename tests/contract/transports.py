@@ -25,6 +25,7 @@ class Recorder:
         self.data: dict[int, bytes] = {}
         self.fins: set[int] = set()
         self.datagrams: list[bytes] = []
+        self.finished: list[int] = []
 
     def stream_data(self, stream: int, data: bytes, fin: bool) -> None:
         assert stream not in self.fins
@@ -37,6 +38,9 @@ class Recorder:
 
     def stream_stopped(self, stream: int, code: int) -> None:
         self.calls.append(("stopped", stream, code))
+
+    def stream_finished(self, stream: int) -> None:
+        self.finished.append(stream)
 
     def datagram(self, data: bytes) -> None:
         self.datagrams.append(data)
