@@ -98,7 +98,7 @@ def generate(hostnames: Sequence[str]) -> Certificate:
         raise ConfigError("a certificate needs at least one host name")
     key = ec.generate_private_key(ec.SECP256R1())
     # A common name holds 64 characters; who verifies looks at the alternative names only.
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hostnames[0][:64])])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "moq-relay")])
     now = datetime.datetime.now(datetime.UTC)
     leaf = (
         x509.CertificateBuilder()
@@ -155,7 +155,9 @@ def _names(hostnames: Iterable[str]) -> list[x509.GeneralName]:
             names.append(x509.IPAddress(ipaddress.ip_address(hostname.strip("[]"))))
         except ValueError:
             try:
+                if not hostname:
+                    raise ValueError from None
                 names.append(x509.DNSName(hostname.encode("idna").decode()))
-            except (UnicodeError, ValueError) as error:
+            except ValueError as error:
                 raise ConfigError(f"{hostname!r} is no host name") from error
     return names

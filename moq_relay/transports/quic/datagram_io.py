@@ -123,7 +123,7 @@ class DatagramIO:
         for data, other in datagrams[at + 1 : at + MAX_SEGMENTS]:
             length = len(data)
             total += length
-            if length > size or total > MAX_BATCH_BYTES or other != address:
+            if not 0 < length <= size or total > MAX_BATCH_BYTES or other != address:
                 break
             batch.append(data)
             if length < size:

@@ -158,6 +158,8 @@ class SliceSender:
         if self._fin == stop:
             frame.fin = True
             self._pending_eof = False
+        if not len(pending) and not self._pending_eof:
+            self.buffer_is_empty = True
         return frame
 
     def on_data_delivery(

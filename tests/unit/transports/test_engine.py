@@ -1,0 +1,108 @@
+"""The one file that knows aioquic's inside: what it relies on is really there."""
+
+import ast
+import inspect
+import types
+from pathlib import Path
+
+import pytest
+from aioquic.h3.connection import H3Connection
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.stream import QuicStream, QuicStreamSender
+
+from moq_relay.transports.quic import engine
+
+
+def instances():
+    configuration = QuicConfiguration(alpn_protocols=["h3"])
+    quic = QuicConnection(configuration=configuration)
+    stream = QuicStream(0)
+    return {
+        QuicConnection: quic,
+        QuicPacketRecovery: quic._loss,
+        QuicPacketSpace: QuicPacketSpace(),
+        QuicStream: stream,
+        QuicStreamSender: stream.sender,
+        H3Connection: H3Connection(engine.Engine(configuration, streams=8)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "kind"),
+    [
+        (owner, name, kind)
+        for owner, names in engine.PRIVATE.items()
+        for name, kind in names.items()
+    ],
+)
+def test_a_name_of_aioquic_that_is_relied_on_is_there(owner, name, kind):
+    value = getattr(instances()[owner], name)
+
+    if kind is None:
+        assert value is None
+    elif kind is types.FunctionType:
+        assert inspect.ismethod(value)
+    else:
+        assert isinstance(value, kind)
+
+
+def test_the_list_of_private_names_is_complete():
+    source = Path(engine.__file__).read_text()
+    own = {name for name in vars(engine.Engine) if name.startswith("_")} | {
+        "_queued_limit",
+        "_retransmit",
+    }
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr[1] != "_"
+    }
+
+    listed = {name for names in engine.PRIVATE.values() for name in names}
+
+    assert used - own <= listed
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("_get_or_create_stream_for_send", ["stream_id"]),
+        ("_payload_received", ["context", "plain", "crypto_frame_required"]),
+        ("_unblock_streams", ["is_unidirectional"]),
+        ("reset_stream", ["stream_id", "error_code"]),
+        ("stop_stream", ["stream_id", "error_code"]),
+        ("send_stream_data", ["stream_id", "data", "end_stream"]),
+        ("send_datagram_frame", ["data"]),
+    ],
+)
+def test_a_method_that_is_overridden_still_takes_the_same(name, parameters):
+    for owner in (QuicConnection, engine.Engine):
+        assert list(inspect.signature(getattr(owner, name)).parameters)[1:] == parameters
+
+
+def test_the_datagram_queue_is_bounded_and_drops_the_oldest():
+    quic = engine.Engine(QuicConfiguration(), streams=8)
+
+    for n in range(engine.DATAGRAM_QUEUE + 10):
+        quic.send_datagram_frame(n.to_bytes(2, "big"))
+
+    assert quic.datagrams_dropped == 10
+    assert len(quic._datagrams_pending) == engine.DATAGRAM_QUEUE
+    assert quic._datagrams_pending[0] == (10).to_bytes(2, "big")
+
+
+def test_datagrams_that_a_longer_connection_id_leaves_no_room_for_are_dropped():
+    quic = engine.Engine(QuicConfiguration(), streams=8)
+    quic._remote_max_datagram_frame_size = 65536
+    largest = quic.datagram_limit
+    quic.send_datagram_frame(bytes(largest))
+    quic.send_datagram_frame(b"small")
+    quic._peer_cid.cid = bytes(20)
+
+    quic._drop_oversized()
+
+    assert quic.datagram_limit == largest - 12
+    assert list(quic._datagrams_pending) == [b"small"]
+    assert quic.datagrams_dropped == 1
