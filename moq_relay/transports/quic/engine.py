@@ -87,7 +87,9 @@ class Engine(QuicConnection):
     @property
     def understood_nothing(self) -> bool:
         """Whether not one packet of the peer could be opened yet."""
-        return not any(space.largest_received_packet >= 0 for space in self._spaces.values())
+        return self._close_event is None and not any(
+            space.largest_received_packet >= 0 for space in self._spaces.values()
+        )
 
     @property
     def address(self) -> NetworkAddress | None:

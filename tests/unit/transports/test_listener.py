@@ -1,0 +1,403 @@
+"""Who gets a session at a listener, who is turned away and how, and what junk costs."""
+
+import asyncio
+import os
+import socket
+import time
+
+import pytest
+from aioquic.quic.packet import QuicProtocolVersion
+
+from moq_relay.errors import ConfigError
+from moq_relay.sessions.transport import Refused
+from moq_relay.transports import tls
+from moq_relay.transports.quic import handshake
+from moq_relay.transports.quic.dialer import DialFailed, Trust, dial
+from moq_relay.transports.quic.endpoint import Limits
+from moq_relay.transports.quic.listener import listen
+from tests.contract.transports import CREDENTIALS, PROTOCOLS, Recorder, keep, listening, until
+
+ANYONE = Trust(verify=False)
+
+
+class Gate:
+    """Accepts or refuses, and remembers who came."""
+
+    def __init__(self, refusal=None):
+        self.arrivals = []
+        self.transports = []
+        self.refusal = refusal
+
+    def __call__(self, arrival, transport):
+        self.arrivals.append(arrival)
+        self.transports.append(transport)
+        if self.refusal is not None:
+            raise self.refusal
+        return Recorder()
+
+
+def call(listener, **options):
+    settings = {"accept": keep([]), "protocols": PROTOCOLS, "trust": ANYONE}
+    return dial("127.0.0.1", listener.port, **settings | options)
+
+
+# --- who arrives ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("offers", "chosen"),
+    [
+        (["moq-lite-04", "moq-lite-05"], "moq-lite-05"),
+        (["other", "moq-lite-04"], "moq-lite-04"),
+        (["moq-lite-05", "h3"], "moq-lite-05"),
+    ],
+)
+async def test_our_order_of_versions_wins_on_raw_quic(offers, chosen):
+    gate, theirs = Gate(), Gate()
+    async with (
+        listening(accept=gate) as (listener, _),
+        call(listener, protocols=offers, accept=theirs),
+    ):
+        await until(lambda: gate.arrivals)
+
+    for arrival in (*gate.arrivals, *theirs.arrivals):
+        assert (arrival.binding, arrival.protocol, arrival.target) == ("quic", chosen, None)
+    assert gate.arrivals[0].peer.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("offers", "chosen"),
+    [
+        (["moq-lite-04", "moq-lite-05"], "moq-lite-05"),
+        (["other", "moq-lite-04"], "moq-lite-04"),
+        (["other"], None),
+        ([], None),
+    ],
+)
+async def test_our_order_of_versions_wins_on_webtransport(offers, chosen):
+    gate, theirs = Gate(), Gate()
+    async with (
+        listening(accept=gate) as (listener, _),
+        call(listener, protocols=offers, accept=theirs, path="/a/b?jwt=x%20y"),
+    ):
+        [arrival] = gate.arrivals
+
+    assert (arrival.binding, arrival.protocol) == ("webtransport", chosen)
+    assert arrival.target == "/a/b?jwt=x%20y"
+    assert theirs.arrivals[0].protocol == chosen
+
+
+async def test_nothing_in_common_is_a_handshake_failure():
+    failures = []
+    async with listening(failed=failures.append, webtransport=False) as (listener, served):
+        for options in ({"protocols": ["other"]}, {"path": "/"}):
+            with pytest.raises(DialFailed, match="No common ALPN"):
+                async with call(listener, **options):
+                    pass
+
+        assert served == []
+        assert len(failures) == listener.counters.handshake_failures == 2
+        await until(lambda: listener.connections == 0)
+
+
+async def test_a_session_may_send_while_it_is_being_accepted():
+    def accept(arrival, transport):
+        transport.send(transport.open_uni(), b"hello", fin=True)
+        return Recorder()
+
+    for path in (None, "/"):
+        async with listening(accept=accept) as (listener, _), call(listener, path=path) as client:
+            await until(lambda: client.events.fins)
+            assert list(client.events.data.values()) == [b"hello"]
+
+
+# --- who is turned away ---------------------------------------------------------------------------
+
+
+async def test_a_refusal_ends_raw_quic_with_its_code():
+    gate = Gate(Refused(401, 2, "no token"))
+    async with listening(accept=gate) as (listener, _), call(listener) as client:
+        events = client.events
+
+        await until(lambda: events.calls)
+
+        assert events.calls == [("closed", 2, "no token")]
+        assert gate.transports[0].events.closed(0, "") is None  # nobody listens there
+
+
+async def test_a_refusal_answers_a_webtransport_request_with_its_status():
+    gate = Gate(Refused(401, 2, "no token"))
+    async with listening(accept=gate) as (listener, _):
+        with pytest.raises(DialFailed) as raised:
+            async with call(listener, path="/x"):
+                pass
+
+        assert raised.value.status == 401
+
+
+async def test_an_acceptor_that_fails_costs_its_connection(caplog):
+    gate = Gate(ZeroDivisionError())
+    async with listening(accept=gate) as (listener, _):
+        async with call(listener) as client:
+            events = client.events
+            await until(lambda: events.calls)
+            assert events.calls == [("closed", 1, "internal error")]
+        with pytest.raises(DialFailed):
+            async with call(listener, path="/x"):
+                pass
+
+    assert len([r for r in caplog.records if r.exc_info]) == 2
+
+
+async def test_a_listener_that_drains_refuses_new_connections_and_keeps_the_others():
+    async with listening() as (listener, served), call(listener) as client:
+        await until(lambda: served)
+        listener.refuse()
+
+        for path in (None, "/"):
+            with pytest.raises(DialFailed) as raised:
+                async with call(listener, path=path):
+                    pass
+            assert raised.value.code == 2  # CONNECTION_REFUSED
+
+        client.send(client.open_uni(), b"x", fin=True)
+        await until(lambda: served[0].events.fins)
+
+
+async def test_a_peer_that_never_says_what_it_wants_is_let_go():
+    failures = []
+    limits = Limits(handshake_seconds=0.2)
+    async with listening(limits=limits, failed=failures.append) as (listener, _):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+            mute.sendto(await first_datagram(), ("127.0.0.1", listener.port))
+            await until(lambda: listener.connections == 1)
+
+            await until(lambda: listener.connections == 0)
+
+    assert failures == ["handshake timeout"]
+
+
+async def test_a_dial_that_nobody_answers_fails_in_time():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+
+        with pytest.raises(DialFailed, match="handshake timeout"):
+            async with dial(
+                "127.0.0.1",
+                mute.getsockname()[1],
+                accept=keep([]),
+                protocols=PROTOCOLS,
+                limits=Limits(handshake_seconds=0.2),
+            ):
+                pass
+
+    assert time.monotonic() - began < 2
+
+
+async def test_an_address_that_is_taken_is_a_configuration_error():
+    async with listening() as (listener, _):
+        with pytest.raises(ConfigError, match=f"can't listen on udp 127.0.0.1:{listener.port}"):
+            await listen(
+                "127.0.0.1",
+                listener.port,
+                credentials=CREDENTIALS,
+                accept=keep([]),
+                protocols=PROTOCOLS,
+            )
+
+
+# --- certificates ---------------------------------------------------------------------------------
+
+
+async def test_a_certificate_is_verified_and_can_be_replaced_while_running():
+    first, second = (tls.generate(["localhost", "127.0.0.1"]) for _ in range(2))
+    credentials = tls.Credentials(first)
+    async with listening(credentials=credentials) as (listener, _):
+        async with call(listener, trust=Trust(roots=first.pem)) as client:
+            credentials.replace(second)
+
+            with pytest.raises(DialFailed):
+                async with call(listener, trust=Trust(roots=first.pem)):
+                    pass
+            async with call(listener, trust=Trust(roots=second.pem)):
+                pass
+            assert client.can_open_uni()
+        with pytest.raises(DialFailed, match="doesn't match"):
+            async with call(listener, trust=Trust(roots=second.pem), server_name="other.example"):
+                pass
+
+
+# --- junk -----------------------------------------------------------------------------------------
+
+
+async def first_datagram():
+    """What a client sends first."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as catcher:
+        catcher.bind(("127.0.0.1", 0))
+        catcher.setblocking(False)
+        dialled = dial("127.0.0.1", catcher.getsockname()[1], accept=keep([]), protocols=PROTOCOLS)
+        opening = asyncio.ensure_future(dialled.__aenter__())
+        data = await asyncio.get_running_loop().sock_recv(catcher, 65535)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+    return data
+
+
+async def test_junk_costs_nothing_and_stops_nobody():
+    initial = await first_datagram()
+    junk = [
+        b"",
+        b"x",
+        bytes(8),
+        bytes(9),
+        b"\xff" * 1200,
+        b"\xc0" + bytes(1199),
+        os.urandom(1200),
+        initial[:100],
+        initial[:1199],
+        bytes([initial[0]]) + initial[1:300] + bytes(900),
+        b"\x40" + os.urandom(60),
+        b"\xc0\x00\x00\x00\x00" + initial[5:],
+    ]
+    async with listening() as (listener, served), call(listener) as client:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for data in junk:
+                sender.sendto(data, ("127.0.0.1", listener.port))
+            await until(lambda: listener.counters.unroutable >= len(junk))
+
+        assert listener.connections == 1
+        client.send(client.open_uni(), b"x", fin=True)
+        await until(lambda: served[0].events.fins)
+
+
+async def test_junk_for_a_connection_does_not_touch_it():
+    async with listening() as (listener, served), call(listener) as client:
+        await until(lambda: served)
+        route = next(iter(listener._endpoint._routes))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for size in (0, 1, 20, 40, 1000):
+                sender.sendto(b"\x40" + route + bytes(size), ("127.0.0.1", listener.port))
+                head = b"\xc0\x00\x00\x00\x01\x08" + route
+                sender.sendto(head + os.urandom(size), ("127.0.0.1", listener.port))
+
+        client.send(client.open_uni(), b"x", fin=True)
+        await until(lambda: served[0].events.fins)
+
+
+async def ask(listener, data):
+    """Send one datagram and return the answer, or None when there is none at once."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.bind(("127.0.0.1", 0))
+        await loop.sock_sendto(sender, data, ("127.0.0.1", listener.port))
+        try:
+            async with asyncio.timeout(0.2):
+                return await loop.sock_recv(sender, 65535)
+        except TimeoutError:
+            return None
+
+
+async def test_another_version_is_answered_with_ours_but_only_once_and_not_cheaply():
+    initial = await first_datagram()
+    unknown = bytes([initial[0]]) + b"\x0a\x0a\x0a\x0a" + initial[5:]
+    async with listening() as (listener, _):
+        answer = await ask(listener, unknown)
+
+        assert answer[1:5] == bytes(4)
+        assert QuicProtocolVersion.VERSION_1.to_bytes(4, "big") in answer
+        assert await ask(listener, unknown[:1000]) is None
+        assert await ask(listener, answer + bytes(1200)) is None
+        assert listener.connections == 0
+
+
+@pytest.mark.parametrize("path", [None, "/"])
+async def test_under_pressure_a_client_proves_its_address_first(path):
+    async with (
+        listening(retry_above=0) as (listener, served),
+        call(listener, path=path) as client,
+    ):
+        client.send(client.open_uni(), b"x", fin=True)
+        await until(lambda: served and served[0].events.fins)
+
+        assert listener.counters.retries == 1
+
+
+async def test_a_token_that_is_not_ours_is_refused():
+    initial = await first_datagram()
+    header = handshake.opening(initial, 8)
+    assert header.token == b""
+    cids = 6 + initial[5]
+    cids += 1 + initial[cids]
+    forged = initial[:cids] + b"\x08forged!!" + initial[cids + 1 :]
+    async with listening() as (listener, _):
+        answer = await ask(listener, forged)
+
+        assert answer is not None
+        assert listener.connections == 0
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [None, "/"])
+async def test_closing_a_listener_tells_every_peer_and_every_session(path):
+    async with listening() as (listener, served), call(listener, path=path) as client:
+        await until(lambda: served)
+        at_client, at_server = client.events, served[0].events
+
+        listener.close(3, "going")
+        listener.close(4, "again")
+
+        assert at_server.calls == [("closed", 3, "going")]
+        await until(lambda: at_client.calls)
+        assert at_client.calls == [("closed", 3, "going")]
+        assert listener.live() == type(listener.live())(0, 0, 0, 0)
+
+
+async def test_a_close_that_is_lost_is_said_again():
+    async with listening() as (listener, served), call(listener) as client:
+        await until(lambda: served)
+        at_client = client.events
+        send, listener._endpoint._io.send = listener._endpoint._io.send, lambda datagrams: None
+        served[0].close(5, "lost")
+        at_server = served[0].events
+        await until(lambda: at_server.calls)
+        listener._endpoint._io.send = send
+
+        client.send(client.open_uni(), b"are you there?")
+
+        await until(lambda: at_client.calls)
+        assert at_client.calls == [("closed", 5, "lost")]
+
+
+async def test_a_silent_peer_is_asked_and_one_that_is_gone_is_given_up():
+    limits = Limits(keep_alive_seconds=0.1, idle_seconds=1.0)
+    async with listening(limits=limits) as (listener, served):
+        async with call(listener, limits=Limits(keep_alive_seconds=100)) as client:
+            await until(lambda: served)
+            at_server = served[0].events
+            await asyncio.sleep(1.3)
+            assert at_server.calls == []
+            assert served[0].silent_seconds < 0.5
+
+            client._connection._host._io.close()
+
+            await until(lambda: at_server.calls)
+            assert at_server.calls == [("closed", 1, "Idle timeout")]
+        await until(lambda: listener.connections == 0)
+
+
+async def test_many_connections_leave_nothing_behind():
+    async with listening() as (listener, _):
+        for n in range(20):
+            async with call(listener, path="/" if n % 2 else None) as client:
+                client.send(client.open_uni(), b"x", fin=True)
+
+        await until(lambda: listener.connections == 0)
+        census = listener.live()
+        assert (census.streams, census.senders, census.h3_objects) == (0, 0, 0)
+        assert listener._endpoint._routes == {}
+        assert listener.counters.established == 20
+        assert listener.counters.handshake_failures == 0
