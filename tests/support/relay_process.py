@@ -1,0 +1,171 @@
+"""Our relay as a real process: ports, configuration, logs, metrics and a clean end."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+EXECUTABLE = Path(sys.executable).with_name("moq-relay")
+START_SECONDS = 15
+STOP_SECONDS = 10
+TROUBLE = re.compile(r"\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)")
+"""A log line that no test may leave behind."""
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def free_ports(count: int) -> list[int]:
+    """Numbers free for both UDP and TCP on loopback, all different."""
+    held: list[socket.socket] = []
+    ports: list[int] = []
+    try:
+        while len(ports) < count:
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            held.append(udp)
+            udp.bind(("127.0.0.1", 0))
+            port = udp.getsockname()[1]
+            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            held.append(tcp)
+            try:
+                tcp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            ports.append(port)
+    finally:
+        for sock in held:
+            sock.close()
+    return ports
+
+
+class RelayProcess:
+    """One relay with a listener per version over one origin, everything public.
+
+    `ports` maps a version to its UDP port; `web_port` answers plain HTTP on the TCP port of the
+    first version; `internal_port` has the metrics. `settings` is more TOML, appended as it is.
+    """
+
+    def __init__(self, directory: Path, versions: Sequence[str], settings: str = "") -> None:
+        self._directory = directory
+        self._settings = settings
+        *udp, self.internal_port = free_ports(len(versions) + 1)
+        self.ports: Mapping[str, int] = dict(zip(versions, udp, strict=True))
+        self.web_port = udp[0]
+        self.log_path = directory / "relay.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id, while it runs."""
+        assert self._process is not None, "the relay was not started"
+        return self._process.pid
+
+    def configuration(self) -> str:
+        """The TOML that the process is started with."""
+        listeners = ", ".join(
+            f'{{listen = "127.0.0.1:{port}", version = "{version}"}}'
+            for version, port in self.ports.items()
+        )
+        return "\n".join(
+            (
+                "[server]",
+                f"listen = [{listeners}]",
+                "[server.tls]",
+                'generate = "localhost"',
+                "[web.http]",
+                f'listen = "127.0.0.1:{self.web_port}"',
+                "[internal]",
+                f'listen = "127.0.0.1:{self.internal_port}"',
+                "[auth]",
+                'public = ""',
+                self._settings,
+                "",
+            )
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it answers, or raise with its log."""
+        path = self._directory / "relay.toml"
+        path.write_text(self.configuration())
+        with self.log_path.open("ab") as log:
+            command = [str(EXECUTABLE), str(path)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            code = self._process.poll()
+            late = time.monotonic() > deadline
+            if code is not None or late:
+                self.kill()
+                state = f"ended with {code}" if code is not None else f"mute for {START_SECONDS} s"
+                raise AssertionError(f"the relay did not start: {state}\n{self.log()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it by SIGTERM; anything but a clean end and a clean log is an AssertionError."""
+        assert self._process is not None, "the relay was not started"
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(
+                f"the relay still ran {STOP_SECONDS} s after SIGTERM\n{self.log()}"
+            ) from None
+        finally:
+            self._process = None
+        assert code == 0, f"the relay ended with {code} after SIGTERM\n{self.log()}"
+        trouble = [line for line in self.log().splitlines() if TROUBLE.search(line)]
+        assert not trouble, f"the relay's log holds {trouble[0]!r}\n{self.log()}"
+
+    def kill(self) -> None:
+        """End it at once, whatever state it is in."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def log(self, lines: int = 200) -> str:
+        """The last lines that it wrote."""
+        if not self.log_path.exists():
+            return "(no log)"
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def get(self, path: str, *, internal: bool = True) -> str:
+        """Body of an HTTP answer of the internal or the public listener."""
+        port = self.internal_port if internal else self.web_port
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.read().decode()
+
+    def get_json(self, path: str) -> object:
+        """The same, parsed."""
+        return json.loads(self.get(path))
+
+    def metric(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
+        """Every sample of one metric, by its labels."""
+        samples = {}
+        for line in self.get("/metrics").splitlines():
+            head, _, value = line.rpartition(" ")
+            if head.partition("{")[0] == name:
+                samples[frozenset(LABEL.findall(head))] = float(value)
+        return samples
+
+    def sessions(self) -> dict[tuple[str, str], int]:
+        """Sessions that are open now, by transport and version; zeros are left out."""
+        counts = {}
+        for labels, value in self.metric("moq_relay_sessions").items():
+            if value:
+                facts = dict(labels)
+                counts[facts["transport"], facts["version"]] = int(value)
+        return counts
+
+    def _answers(self) -> bool:
+        try:
+            self.get("/health")
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
