@@ -79,6 +79,8 @@ class WebTransportBinding:
         """Streams of the session that the peer may still send on."""
         self._http: set[int] = set()
         """The peer's streams that are HTTP/3's."""
+        self._refused: set[int] = set()
+        """Streams that were stopped, until the peer gives up sending on them."""
         self._early: dict[int, tuple[bytes, bool]] = {}
         """Streams that can't be placed yet, from their first byte."""
 
@@ -102,8 +104,10 @@ class WebTransportBinding:
                     self._arrived(stream, data, fin=fin)
                 elif stream in self._http or stream == self._session:
                     self._to_http(event)
-                else:
+                elif stream not in self._refused:
                     self._place(stream, data, fin=fin)
+                elif fin:
+                    self._refused.discard(stream)
             case quic_events.StreamReset(code, stream):
                 self._was_reset(event, stream, code)
             case quic_events.StopSendingReceived(code, stream):
@@ -175,6 +179,7 @@ class WebTransportBinding:
             self._early[stream] = (data, fin)
 
     def _refuse(self, stream: int) -> None:
+        self._refused.add(stream)
         self._engine.stop_stream(stream, codes.REFUSED_STREAM)
         if not stream & UNI:
             self._engine.reset_stream(stream, codes.REFUSED_STREAM)
@@ -190,6 +195,8 @@ class WebTransportBinding:
             self._inbound.discard(stream)
             if self._transport is not None:
                 self._transport.was_reset(stream, codes.from_http3(code))
+        elif stream in self._refused:
+            self._refused.discard(stream)
         elif self._early.pop(stream, None) is None:
             self._http.discard(stream)
             self._to_http(event)
