@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 1.0
 """How long nothing comes of a track that ended without a number until that was all."""
+
+
+LONGEST_SECONDS = 2.0**31 / 1000
+"""The longest max age that is asked for: 24 days, which any peer takes for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,8 @@ class Feed:
     @property
     def max_age_ms(self) -> int:
         """The demand's max age in milliseconds, for the wire."""
-        age = self.demand.max_age
-        return 2**31 if math.isinf(age) else int(age * 1000)
+        # What a viewer asks for may be more than a float can carry back onto the wire.
+        return int(min(self.demand.max_age, LONGEST_SECONDS) * 1000)
 
     def described(self, info: TrackInfo) -> None:
         """The publisher's description arrived."""

@@ -34,9 +34,11 @@ class Group:
         "_readers",
         "codings",
         "error",
+        "fetched",
         "finished",
         "first",
         "frames",
+        "number",
         "opened_at",
         "sequence",
         "size",
@@ -45,7 +47,14 @@ class Group:
     )
 
     def __init__(
-        self, sequence: int, cache: Cache, *, now: float, first: int = 0, track: Any = None
+        self,
+        sequence: int,
+        cache: Cache,
+        *,
+        now: float,
+        first: int = 0,
+        track: Any = None,
+        fetched: bool = False,
     ) -> None:
         self.sequence = sequence
         self.first = first
@@ -61,10 +70,15 @@ class Group:
         self.codings: dict[Any, Any] = {}
         """Encodings that sessions share between viewers; opaque here, gone with the last reader."""
         self.track = track
-        """Whose group it is; None for a group that was fetched on its own."""
+        """Whose group it is; None for a group on its own."""
+        self.fetched = fetched
+        """Asked for by number, not told by the track's feed."""
         self._cache = cache
-        self._readers: list[GroupReader] = []
-        cache.add(self)
+        self._readers: dict[GroupReader, None] = {}
+        self.number = cache.add(self)
+        """The cache's own name for it."""
+        if fetched:
+            self.supersede(now)
 
     @property
     def open(self) -> bool:
@@ -72,30 +86,36 @@ class Group:
         return not self.finished and self.error is None
 
     @property
-    def latest(self) -> bool:
-        """Whether no newer group of its track exists; a fetched group never is."""
-        return self.track is not None and self.superseded_at is None
+    def readers(self) -> int:
+        """How many read it now."""
+        return len(self._readers)
 
     def age(self, now: float) -> float:
         """Seconds since a newer group existed; 0 for the latest."""
         return 0.0 if self.superseded_at is None else now - self.superseded_at
 
+    def supersede(self, now: float) -> None:
+        """A newer group exists since ``now``."""
+        if self.superseded_at is None:
+            self.superseded_at = now
+            self._cache.outdated(self)
+
     def append(self, frame: Frame) -> None:
         """Keep a frame and ring every reader. Nothing happens once the group has ended.
 
         Raises:
-            GroupTooLarge: the group outgrew its limits and was aborted.
+            GroupTooLarge: the group would outgrow its limits and was aborted.
         """
         if self.finished or self.error is not None:
             return
-        self.frames.append(frame)
         size = len(frame.payload)
-        self.size += size
         limits = self._cache.limits
-        if self.size > limits.group_bytes or len(self.frames) > limits.group_frames:
+        if self.size + size > limits.group_bytes or len(self.frames) >= limits.group_frames:
             error = GroupTooLarge(f"group {self.sequence} outgrew its limits")
             self.abort(error)
             raise error
+        self.frames.append(frame)
+        self.size += size
         self._cache.charge(self, size)
         self._ring()
 
@@ -107,24 +127,32 @@ class Group:
             self._forget_codings()
 
     def abort(self, error: RequestError) -> None:
-        """The group will never be complete; readers stop, and its bytes leave the cache."""
-        if self.error is None and not (self.finished and not self._readers):
+        """The group will never be complete; readers stop, and its bytes leave the cache.
+
+        A complete group that nobody reads stays complete for whoever holds it.
+        """
+        if self.error is not None:
+            return
+        if self.open or self._readers:
             self.error = error
-            self._ring()
-        self._readers.clear()
-        self.codings.clear()
+        # Out of the cache and the track first: a reader that is rung may look there.
         self._cache.discard(self)
         if self.track is not None:
             self.track.forget(self)
+        if self.error is not None:
+            self._ring()
+            # A source may hold an aborted group for as long as its stream is open.
+            self.frames = []
+        self._readers.clear()
+        self.codings.clear()
 
     def join(self, reader: GroupReader) -> None:
         """Ring ``reader`` from now on. It is not rung for what is there already."""
-        self._readers.append(reader)
+        self._readers[reader] = None
 
     def leave(self, reader: GroupReader) -> None:
         """Ring ``reader`` no more. Harmless when it has left."""
-        if reader in self._readers:
-            self._readers.remove(reader)
+        self._readers.pop(reader, None)
         self._forget_codings()
 
     def _forget_codings(self) -> None:
@@ -132,7 +160,11 @@ class Group:
             self.codings.clear()
 
     def _ring(self) -> None:
-        for reader in tuple(self._readers):
+        readers = self._readers
+        for reader in tuple(readers):
+            # An earlier reader's turn may have been the end of this one's.
+            if reader not in readers:
+                continue
             try:
                 reader.ready()
             except MoqError as error:

@@ -24,6 +24,7 @@ class Host:
     def __init__(self, context: Context) -> None:
         self.sessions: set[LiteSession] = set()
         self._context = context
+        self._closing = False
         self._tasks = asyncio.TaskGroup()
         self._stack = AsyncExitStack()
 
@@ -37,6 +38,7 @@ class Host:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing = True
         self.close(0, "the relay is shutting down")
         await self._stack.__aexit__(kind, error, trace)
 
@@ -65,6 +67,9 @@ class Host:
             if version is None:
                 counters.sessions_refused["version"] += 1
                 raise Refused(400, 0x15, "no version in common")
+            if self._closing:
+                counters.sessions_refused["closing"] += 1
+                raise Refused(503, 0, "the relay is shutting down")
             if len(self.sessions) >= self._context.limits.sessions:
                 counters.sessions_refused["limit"] += 1
                 raise Refused(503, 1, "the relay is full")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from moq_relay.errors import ProtocolViolation, RequestError, WireError
 from moq_relay.sessions.transport import Transport
 from moq_relay.wire import varint
 from moq_relay.wire.version import Slot, Version
 
-UNREAD_LIMIT = 256 << 10
+UNREAD_LIMIT = 16 << 10
 """Bytes above the largest message that may wait while nobody reads the stream."""
 
 
@@ -59,7 +59,8 @@ class RequestStream:
             self._wake()
             return
         self._buffer += data
-        if len(self._buffer) - self._at > self._limit + UNREAD_LIMIT:
+        # Somebody who reads takes whole messages out in a turn, however many came in one.
+        if self._waiter is None and len(self._buffer) - self._at > self._limit + UNREAD_LIMIT:
             raise ProtocolViolation("more bytes on a request stream than any request has")
         self._wake()
 
@@ -113,13 +114,14 @@ class RequestStream:
     async def read_or_end(self, slot: Slot) -> Any:
         """The next message of ``slot``; None when the peer finished instead."""
         while True:
-            if self._error is not None:
-                raise self._error
+            # What came whole before a reset still counts.
             found = self._version.parse(slot, self._buffer, self._at, self._limit)
             if found is not None:
                 message, self._at = found
                 self._compact()
                 return message
+            if self._error is not None:
+                raise self._error
             if self.read_over:
                 if len(self._buffer) > self._at:
                     raise WireError(f"a stream ended inside its {slot.name}")
@@ -138,6 +140,17 @@ class RequestStream:
             await self._more()
         if self._error is not None:
             raise self._error
+
+    async def broken(self) -> NoReturn:
+        """Wait until the peer gives up, or the read is interrupted; a FIN ends nothing here.
+
+        Raises:
+            RequestError: it gave up.
+            Interrupted: the answer is complete.
+        """
+        self.pour(lambda _data, _fin: None)
+        while True:
+            await self._more()
 
     def pour(self, sink: Callable[[bytes, bool], None]) -> None:
         """Hand everything from here on to ``sink`` as bytes; what is there already first."""

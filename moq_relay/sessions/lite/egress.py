@@ -223,6 +223,8 @@ class GroupEgress:
         index = self._frame_start
         if len(coding.ends) <= index:
             return False
+        if self._frame_end is not None and index >= self._frame_end:
+            return False
         frame = self._group.frames[index]
         first = bytearray()
         stamp = frame.timestamp if self._line.version.features.timestamps else None
@@ -233,5 +235,8 @@ class GroupEgress:
         return True
 
     def _end(self, coding: Coding) -> None:
-        self._line.counters.frames_out += len(coding.ends) - self._frames
+        frames = len(coding.ends)
+        if self._frame_end is not None:
+            frames = min(frames, self._frame_end)
+        self._line.counters.frames_out += max(frames - self._frames, 0)
         self.drop()

@@ -16,6 +16,7 @@ from moq_relay.relay.counters import Counters
 from moq_relay.relay.feed import Feed
 from moq_relay.relay.group import Frame, Group
 from moq_relay.sessions.lite import codes
+from moq_relay.wire import varint
 from moq_relay.wire.lite.frames import FrameDecoder
 from moq_relay.wire.lite.messages import Group as GroupHeader
 from moq_relay.wire.version import Slot, Version
@@ -124,6 +125,10 @@ class GroupIngress:
         header, at = found
         assert isinstance(header, GroupHeader)
         self._feed = inlet.feeds.get(header.subscribe)
+        if header.sequence == varint.MAX:
+            # No number is left to say that the track ended behind it.
+            self._refuse(codes.of(MalformedTrack()))
+            return b""
         if self._feed is not None:
             self._group = self._feed.open_group(header.sequence, first=header.frame_start)
         if self._group is None:

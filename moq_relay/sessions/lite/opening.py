@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from moq_relay.errors import ProtocolViolation, Unauthorized, VersionMismatch, WireError
@@ -65,6 +66,7 @@ class Opening:
         """
         session, features = self._session, self._session.version.features
         if features.setup_stream:
+            await session.credit(session.transport.can_open_uni)
             stream = session.transport.open_uni()
             path = None
             if self.dialled and session.transport.binding != "webtransport":
@@ -120,12 +122,14 @@ class Opening:
 
     def _take_role(self, role: Role | None) -> None:
         access = self._session.publisher.access
-        if role is Role.PUBLISHER and not access.publish:
-            raise Unauthorized("nobody may publish here")
-        if role is Role.SUBSCRIBER:
+        if role is Role.PUBLISHER:
+            if not access.publish:
+                raise Unauthorized("nobody may publish here")
+            self._grant(replace(access, subscribe=()))
+        elif role is Role.SUBSCRIBER:
             if not access.subscribe:
                 raise Unauthorized("nobody may subscribe here")
-            self.follows = False
+            self._grant(replace(access, publish=()))
 
     def _grant(self, access: Access) -> None:
         self._session.publisher.access = self._session.subscriber.access = access
@@ -151,8 +155,7 @@ class Opening:
         self._session_stream = request.stream
         request.write(ServerSetup(version.wire_number))
         self._finished.set()
-        await request.ended()
-        self._session.close(0, "the peer ended its session stream")
+        await self._stand(request)
 
     async def _offer(self) -> None:
         version = self._session.version
@@ -160,11 +163,20 @@ class Opening:
         parameters: tuple[tuple[int, bytes], ...] = ()
         if self._target and self._session.transport.binding != "webtransport":
             parameters = ((1, self._target.encode()),)
-        request = await self._session.open_request()
+        await self._session.may_request()
+        request = self._session.open_request()
         self._session_stream = request.stream
         request.write(ClientSetup((version.wire_number,), parameters))
-        await request.read(Slot.SERVER_SETUP)
+        answer: ServerSetup = await request.read(Slot.SERVER_SETUP)
+        if answer.version != version.wire_number:
+            raise VersionMismatch("the peer took a version that was not offered")
+        self._session.spawn(self._stand(request), "session-stream")
         self._finished.set()
+
+    async def _stand(self, request: RequestStream) -> None:
+        """The first request stream stands for the session until the peer ends it."""
+        await request.ended()
+        self._session.close(0, "the peer ended its session stream")
 
 
 def _path(offer: ClientSetup) -> str:

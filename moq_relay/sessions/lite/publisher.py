@@ -93,9 +93,9 @@ class Publisher:
         if wanted.id in self._tracks:
             raise ProtocolViolation(f"subscription {wanted.id} exists")
         path = self._path(wanted.broadcast)
-        egress = TrackEgress(self._line, request, wanted.id, wanted.frame_start)
+        egress = TrackEgress(self._line, request, wanted.id)
         demand = self._demand(wanted)
-        egress.change(demand, wanted.frame_end)
+        egress.change(demand, wanted.frame_start, wanted.frame_end)
         self._line.counters.viewers += 1
         self._tracks[wanted.id] = egress
         track = None
@@ -122,7 +122,7 @@ class Publisher:
     ) -> None:
         while (update := await request.read_or_end(Slot.SUBSCRIBE_UPDATE)) is not None:
             demand = self._demand(update)
-            egress.change(demand, update.frame_end)
+            egress.change(demand, update.frame_start, update.frame_end)
             track.change(egress, demand)
             egress.release(track)
 
@@ -138,7 +138,6 @@ class Publisher:
             await egress.run()
         finally:
             del self._fetches[request.stream]
-            request.sent_elsewhere()
 
     def stopped(self, stream: int) -> None:
         """The peer no longer reads ``stream``, a group's or a fetch's."""
@@ -178,7 +177,8 @@ class FetchEgress:
     """One fetched group on its request stream."""
 
     def __init__(self, line: Line, request: RequestStream, group: Group, wanted: Fetch) -> None:
-        self._over = asyncio.Event()
+        self._over = False
+        self._request = request
         self._group = group
         self._egress = GroupEgress(
             line,
@@ -191,22 +191,29 @@ class FetchEgress:
         )
 
     async def run(self) -> None:
-        """Send until the group, or the peer's interest, ends."""
+        """Send until the group, or the peer's interest, ends.
+
+        Raises:
+            RequestError: there is no such group, or the peer gave up.
+            Interrupted: all was sent.
+        """
         if self._group.error is not None:
             raise self._group.error
+        self._request.sent_elsewhere()
         self._egress.start()
         try:
-            await self._over.wait()
+            await self._request.broken()
         finally:
             self.stopped(self._egress.stream)
 
     def stopped(self, _stream: int) -> None:
         """Send no more. Harmless when it is over."""
-        if not self._over.is_set():
+        if not self._over:
             self._egress.give_up(Cancelled("the peer no longer wants the group"))
 
     def sent(self, _group: Group) -> None:
-        self._over.set()
+        self._over = True
+        self._request.interrupt(Interrupted("the group was sent"))
 
     def finished(self) -> None:
         """What was handed over is the engine's business."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
 
@@ -36,6 +36,9 @@ from moq_relay.wire.lite.messages import UniStream
 from moq_relay.wire.version import Version
 
 logger = logging.getLogger(__name__)
+
+UNI_STREAMS_LIMIT = 16_384
+"""Unidirectional streams that one peer may leave open: each costs memory here and in the engine."""
 
 _numbers = count(1)
 
@@ -80,13 +83,16 @@ class LiteSession:
         self.opening = Opening(self, context, target=target, dialled=dialled)
         self._services = Services(self)
         self._context = context
-        self._requests: dict[int, RequestStream | None] = {}
+        self._requests: dict[int, RequestStream] = {}
+        self._deaf: set[int] = set()
+        """Request streams of the peer that are over for us and that it has not ended."""
         self._served = 0
         self._uni: dict[int, bytearray | GroupIngress | None] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._waiting_work: list[tuple[Coroutine[Any, Any, None], str]] = []
         self._over = asyncio.Event()
-        self._credit: asyncio.Event | None = None
+        self._ending = False
+        self._credit = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<session {self.number} {self.version.name} {self.transport.peer}>"
@@ -108,7 +114,10 @@ class LiteSession:
                 for work, name in self._waiting_work:
                     self.spawn(work, name)
                 self._waiting_work.clear()
-                await self._over.wait()
+                try:
+                    await self._over.wait()
+                finally:
+                    self._ending = True
                 raise _Leave
         except* _Leave:
             pass
@@ -124,6 +133,8 @@ class LiteSession:
         """The session cannot go on: say why and close."""
         if isinstance(error, ProtocolViolation):
             self._context.counters.violations += 1
+        elif isinstance(error, Unauthorized):
+            self._context.counters.sessions_refused["unauthorized"] += 1
         logger.info("session ended session=%d reason=%s", self.number, error)
         self.transport.close(codes.of_session(error), str(error))
 
@@ -135,50 +146,30 @@ class LiteSession:
     # What the transport tells us.
 
     def stream_data(self, stream: int, data: bytes, fin: bool) -> None:
-        try:
-            if stream & UNI:
-                self._feed_uni(stream, data, fin)
-            else:
-                self._feed_request(stream, data, fin)
-        except SessionError as error:
-            self.end(error)
-        except WireError as error:
-            self.end(ProtocolViolation(str(error)))
-        except Exception:
-            logger.exception("session failed session=%d", self.number)
-            self.transport.close(codes.INTERNAL, "internal error")
+        if stream & UNI:
+            self._contain(self._feed_uni, stream, data, fin)
+        else:
+            self._contain(self._feed_request, stream, data, fin)
 
     def stream_reset(self, stream: int, code: int) -> None:
-        if stream & UNI:
-            ingress = self._uni.pop(stream, None)
-            if isinstance(ingress, GroupIngress):
-                ingress.reset(code)
-            return
-        request = self._requests.get(stream)
-        if request is None:
-            self._requests.pop(stream, None)
-        elif self.opening.carries(stream):
-            self.close(codes.NO_ERROR, "the peer ended its session stream")
-        else:
-            request.fail(codes.error(code))
+        self._contain(self._reset_uni if stream & UNI else self._reset_request, stream, code)
 
     def stream_stopped(self, stream: int, code: int) -> None:
-        self.publisher.stopped(stream)
+        self._contain(self.publisher.stopped, stream)
         request = self._requests.get(stream)
         if request is not None and not self._is_ours(stream):
             request.stopped(codes.error(code))
 
     def stream_finished(self, stream: int) -> None:
-        self.publisher.finished(stream)
+        self._contain(self.publisher.finished, stream)
 
     def datagram(self, data: bytes) -> None:
         if self.version.features.datagrams:
-            self.subscriber.datagram(data)
+            self._contain(self.subscriber.datagram, data)
 
     def transport_writable(self) -> None:
-        if self._credit is not None:
-            self._credit.set()
-        self.scheduler.resume()
+        self._credit.set()
+        self._contain(self.scheduler.resume)
 
     def closed(self, code: int, reason: str) -> None:
         if self._over.is_set():
@@ -194,10 +185,35 @@ class LiteSession:
             if isinstance(ingress, GroupIngress):
                 ingress.abort(Internal("the publisher's session ended"))
         for request in self._requests.values():
-            if request is not None:
-                request.fail(error)
+            request.fail(error)
+
+    def _contain(self, call: Callable[..., None], *args: Any) -> None:
+        """What one event of the peer runs into costs its session, not the engine."""
+        try:
+            call(*args)
+        except SessionError as error:
+            self.end(error)
+        except WireError as error:
+            self.end(ProtocolViolation(str(error)))
+        except Exception:
+            logger.exception("session failed session=%d", self.number)
+            self.transport.close(codes.INTERNAL, "internal error")
 
     # Streams.
+
+    def _reset_uni(self, stream: int, code: int) -> None:
+        ingress = self._uni.pop(stream, None)
+        if isinstance(ingress, GroupIngress):
+            ingress.reset(code)
+
+    def _reset_request(self, stream: int, code: int) -> None:
+        self._deaf.discard(stream)
+        request = self._requests.get(stream)
+        if request is None:
+            return
+        if self.opening.carries(stream):
+            self.close(codes.NO_ERROR, "the peer ended its session stream")
+        request.fail(codes.error(code))
 
     def _feed_uni(self, stream: int, data: bytes, fin: bool) -> None:
         """A group's stream, or one that still has to say what it is."""
@@ -212,6 +228,8 @@ class LiteSession:
     def _begin_uni(self, stream: int, data: bytes, fin: bool) -> None:
         head = self._uni.get(stream)
         if not isinstance(head, bytearray):
+            if len(self._uni) >= UNI_STREAMS_LIMIT:
+                raise ProtocolViolation("group streams are never ended")
             head = self._uni[stream] = bytearray()
         head += data
         found = varint.decode(head, 0)
@@ -229,15 +247,13 @@ class LiteSession:
             self.transport.stop(stream, codes.CANCEL)
 
     def _feed_request(self, stream: int, data: bytes, fin: bool) -> None:
-        if stream not in self._requests:
-            if self._is_ours(stream):
-                return
+        if stream not in self._deaf and stream not in self._requests and not self._is_ours(stream):
             self._accept(stream)
-        request = self._requests[stream]
+        request = self._requests.get(stream)
         if request is not None:
             request.feed(data, fin)
         elif fin:
-            del self._requests[stream]
+            self._deaf.discard(stream)
 
     def _is_ours(self, stream: int) -> bool:
         """Whether we opened the bidirectional ``stream``: the dialling side has the even ones."""
@@ -247,26 +263,44 @@ class LiteSession:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run ``work`` as a task of this session, as soon as the session runs."""
-        if self._over.is_set():
+        if self._over.is_set() or self._ending:
             work.close()
         elif self._tasks is None:
             self._waiting_work.append((work, name))
         else:
-            self._tasks.create_task(self._isolate(work), name=name)
+            task = self._tasks.create_task(self._isolate(work), name=name)
+            # A task that is cancelled before its first step never awaits what it was given.
+            task.add_done_callback(lambda _: work.close())
 
-    async def open_request(self) -> RequestStream:
-        """A new bidirectional stream, once the peer's credit allows one.
+    async def credit(
+        self, may_open: Callable[[], bool], wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Wait until ``may_open``, one of the transport's, allows a stream, or none is ``wanted``.
 
         Raises:
             SessionClosed: the session ended first.
         """
-        while not self.transport.can_open_bi():
-            self._credit = asyncio.Event()
+        while wanted() and not may_open():
             if self._over.is_set():
                 raise SessionClosed("the session ended")
+            self._credit.clear()
             await self._credit.wait()
-        stream = self.transport.open_bi()
-        return self._keep(stream)
+
+    def nudge(self) -> None:
+        """Something that waited for credit is not wanted any more."""
+        self._credit.set()
+
+    async def may_request(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Wait until ``open_request`` may be called, in the same turn, or it is not ``wanted``.
+
+        Raises:
+            SessionClosed: the session ended first.
+        """
+        await self.credit(self.transport.can_open_bi, wanted)
+
+    def open_request(self) -> RequestStream:
+        """A new bidirectional stream; only right after ``may_request``."""
+        return self._keep(self.transport.open_bi())
 
     def _keep(self, stream: int) -> RequestStream:
         limit = self._context.limits.message_bytes
@@ -277,7 +311,7 @@ class LiteSession:
     def _accept(self, stream: int) -> None:
         if self._served >= self._context.limits.requests_per_session:
             self._context.counters.requests_refused += 1
-            self._requests[stream] = None
+            self._ignore(stream)
             self.transport.stop(stream, codes.CANCEL)
             self.transport.reset(stream, codes.CANCEL)
             return
@@ -302,10 +336,21 @@ class LiteSession:
 
     def _forget(self, request: RequestStream) -> None:
         """A request is done with; what the peer still sends on it is ignored until its end."""
-        if request.read_over:
-            self._requests.pop(request.stream, None)
-        elif request.stream in self._requests:
-            self._requests[request.stream] = None
+        self._requests.pop(request.stream, None)
+        if not request.read_over:
+            self._ignore(request.stream)
+
+    def _ignore(self, stream: int) -> None:
+        """What the peer still sends on a request stream is dropped until it ends the stream.
+
+        A stream costs memory until then, here and in the engine, so one that is never ended is
+        not free.
+        """
+        if self._over.is_set():
+            return
+        self._deaf.add(stream)
+        if len(self._deaf) > self._context.limits.requests_per_session:
+            self.end(ProtocolViolation("request streams are never ended"))
 
     async def _open(self) -> None:
         try:
@@ -320,9 +365,6 @@ class LiteSession:
         """Whatever one task of the session runs into costs the session, not the process."""
         try:
             await work
-        except Unauthorized as error:
-            self._context.counters.sessions_refused["unauthorized"] += 1
-            self.end(error)
         except SessionError as error:
             self.end(error)
         except WireError as error:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, Protocol
 
 from moq_relay.errors import (
     Cancelled,
@@ -18,18 +16,22 @@ from moq_relay.errors import (
     WireError,
 )
 from moq_relay.relay.access import Access
-from moq_relay.relay.feed import Feed, TrackInfo
-from moq_relay.relay.group import Frame, Group
+from moq_relay.relay.feed import Demand, Feed, TrackInfo
+from moq_relay.relay.group import Group
 from moq_relay.relay.path import below, join, normalise
 from moq_relay.relay.route import Route
 from moq_relay.sessions.context import Context
 from moq_relay.sessions.lite import codes
+from moq_relay.sessions.lite.fetching import Fetches, Opener
 from moq_relay.sessions.lite.ingress import Inlet
+from moq_relay.sessions.lite.mirror import Mirror
 from moq_relay.sessions.streams import RequestStream
+from moq_relay.wire import varint
+from moq_relay.wire.fields import MAX_HOPS
 from moq_relay.wire.lite import messages as wire
-from moq_relay.wire.lite.frames import FrameDecoder, decode_datagram
+from moq_relay.wire.lite.frames import decode_datagram
 from moq_relay.wire.lite.messages import BiStream
-from moq_relay.wire.version import Slot, Version
+from moq_relay.wire.version import Slot
 
 SETTLE_SECONDS = 10.0
 """How long group streams of an ended track may still be on their way."""
@@ -41,16 +43,6 @@ LAST_RESORT = float("-inf")
 logger = logging.getLogger(__name__)
 
 
-class Opener(Protocol):
-    """What the subscriber needs of its session."""
-
-    async def open_request(self) -> RequestStream:
-        """A new bidirectional stream, once the peer's credit allows one."""
-
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run ``work`` as a task of the session."""
-
-
 class Subscriber:
     """Asks for announcements and tracks; a ``Source`` whose answers come over the wire."""
 
@@ -59,27 +51,32 @@ class Subscriber:
         self.link_cost = 1
         """Price of the peer's link towards us, from its SETUP."""
         self.hop = 0
+        self.announce_limit = context.limits.announces_per_session
         self._session = session
         self._version = inlet.version
         self._origin = context.origin
         self._inlet = inlet
         self._counters = context.counters
-        self._announce_limit = context.limits.announces_per_session
         self._routes: dict[str, Route] = {}
         self._requests: dict[Feed, tuple[int, RequestStream]] = {}
-        self._pending: set[Feed] = set()
-        self._fetches: set[Group] = set()
+        self._questions: dict[Feed, RequestStream] = {}
+        """Feeds whose description was asked for, and on which stream."""
+        self._pending: set[tuple[Feed, BiStream]] = set()
+        """Feeds that wait for credit to be asked for, and how."""
+        self._fetches = Fetches(session, inlet)
         self._next_id = 0
+        self._leaving = False
         self._lost = False
 
     # Announcements.
 
     async def follow(self) -> None:
         """Mirror the peer's announcements into the origin until its announce stream ends."""
-        request = await self._session.open_request()
+        await self._session.may_request()
+        request = self._session.open_request()
         request.write_type(BiStream.ANNOUNCE)
         request.write(wire.AnnounceRequest("", self._origin.hop))
-        mirror = _Mirror(self, self._version)
+        mirror = Mirror(self, self._version)
         try:
             if self._version.features.announce_ok or self._version.features.announce_init:
                 mirror.opening(await request.read(Slot.ANNOUNCE_OPENING))
@@ -94,28 +91,43 @@ class Subscriber:
         request.refuse(codes.CANCEL)
         request.done()
 
+    def may_announce(self, suffix: str) -> bool:
+        """Whether a new broadcast of the peer is wanted; counts those that are not.
+
+        Raises:
+            WireError: its path has too many segments.
+        """
+        path = join(self.access.root, normalise(suffix))
+        full = path not in self._routes and len(self._routes) >= self.announce_limit
+        if full or not self.access.may_publish(path):
+            self._counters.announces_refused += 1
+            return False
+        return True
+
     def announce(self, suffix: str, hops: tuple[int, ...], warm: int = 0, cold: int = 0) -> None:
-        """The peer has a broadcast, or has it another way."""
+        """The peer has a broadcast, or has it another way; the path is one it may announce."""
         path = join(self.access.root, normalise(suffix))
         if self._lost:
             return
-        if not self.access.may_publish(path) or (
-            path not in self._routes and len(self._routes) >= self._announce_limit
-        ):
-            self._counters.announces_refused += 1
-            return
-        top = 2**62 - 1
         known = self._routes.get(path)
+        since = self._origin.clock()
+        if self._leaving:
+            since = LAST_RESORT
+        elif known is not None:
+            # The same publisher another way is no newer publisher.
+            since = known.since
         route = Route(
             self,
             hops,
-            # The same publisher another way is no newer publisher.
-            self._origin.clock() if known is None else known.since,
-            warm=min(warm + self.link_cost, top),
-            cold=min(cold + self.link_cost, top),
+            since,
+            warm=min(warm + self.link_cost, varint.MAX),
+            cold=min(cold + self.link_cost, varint.MAX),
         )
-        if self._origin.announce(path, route):
+        if _passable(hops) and self._origin.announce(path, route):
             self._routes[path] = route
+        else:
+            # It comes through us now, or could not be told to anybody.
+            self.withdraw(path)
 
     def withdraw(self, path: str) -> None:
         """The peer ended a broadcast; ``path`` is full."""
@@ -128,6 +140,7 @@ class Subscriber:
 
     def leaving(self) -> None:
         """The peer is about to go: any other route is better from now on."""
+        self._leaving = True
         for path, route in self._routes.items():
             self._routes[path] = replace(route, since=LAST_RESORT)
             self._origin.announce(path, self._routes[path])
@@ -139,10 +152,11 @@ class Subscriber:
         for path in routes:
             self._origin.withdraw(path, self, clean=False)
         error = SessionClosed("the publisher's session ended")
-        for feed in (*self._requests, *self._pending):
+        waiting = [feed for feed, _ in self._pending]
+        for feed in (*self._requests, *self._questions, *waiting):
             feed.ended(error)
-        for group in self._fetches:
-            group.abort(error)
+        self._fetches.lost(error)
+        self._pending.clear()
         self._inlet.feeds.clear()
 
     # A source.
@@ -153,14 +167,14 @@ class Subscriber:
         elif self._lost:
             feed.ended(SessionClosed("the publisher's session ended"))
         else:
-            self._pending.add(feed)
+            self._pending.add((feed, BiStream.TRACK))
             self._session.spawn(self._describe(feed), f"track-{feed.track.name}")
 
     def subscribe(self, feed: Feed) -> None:
         if self._lost:
             feed.ended(SessionClosed("the publisher's session ended"))
             return
-        self._pending.add(feed)
+        self._pending.add((feed, BiStream.SUBSCRIBE))
         self._session.spawn(self._subscribe(feed), f"subscribe-{feed.track.name}")
 
     def update(self, feed: Feed) -> None:
@@ -172,22 +186,24 @@ class Subscriber:
                     demand.priority,
                     max_age=feed.max_age_ms,
                     start=demand.start,
-                    floor=demand.floor,
+                    floor=_floor(demand),
                     end=demand.end,
                 )
             )
 
     def unsubscribe(self, feed: Feed) -> None:
-        asked = self._requests.get(feed)
-        if asked is not None:
-            asked[1].interrupt(Cancelled("nobody reads the track any more"))
+        error = Cancelled("nobody reads the track any more")
+        if (asked := self._requests.get(feed)) is not None:
+            asked[1].interrupt(error)
+        if (question := self._questions.get(feed)) is not None:
+            question.interrupt(error)
+        self._session.nudge()
 
     def fetch(self, path: str, track: str, group: Group) -> None:
         if not self._version.features.fetch or self._lost:
             group.abort(NotFound("the publisher cannot fetch"))
-            return
-        self._fetches.add(group)
-        self._session.spawn(self._fetch(path, track, group), f"fetch-{track}-{group.sequence}")
+        else:
+            self._fetches.begin(self._relative(path), track, group)
 
     def datagram(self, payload: bytes) -> None:
         """A group of one frame, unreliably; what nobody asked for is dropped and counted."""
@@ -207,8 +223,10 @@ class Subscriber:
     # Requests, each from its first byte to its last.
 
     async def _describe(self, feed: Feed) -> None:
-        request = await self._session.open_request()
-        request.write_type(BiStream.TRACK)
+        request = await self._open_for(feed, BiStream.TRACK)
+        if request is None:
+            return
+        self._questions[feed] = request
         request.write(wire.TrackRequest(self._relative(feed.track.path), feed.track.name))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -216,45 +234,46 @@ class Subscriber:
             feed.described(
                 TrackInfo(info.priority, info.ordered, info.max_age / 1000, info.timescale)
             )
-        except TimeoutError:
-            request.refuse(codes.CANCEL)
-            feed.ended(ControlTimeout("the publisher did not describe the track"))
-        except WireError as error:
-            request.refuse(codes.CANCEL)
-            feed.ended(MalformedTrack(str(error)))
-        except RequestError as error:
-            feed.ended(error)
-        finally:
-            self._pending.discard(feed)
             # Not before the answer: publishers take a FIN for a cancel.
             request.finish()
+        except TimeoutError:
+            self._give_up(feed, request, ControlTimeout("the publisher described no track"))
+        except WireError as error:
+            self._give_up(feed, request, MalformedTrack(str(error)))
+        except RequestError as error:
+            self._give_up(feed, request, error)
+        finally:
+            del self._questions[feed]
             request.done()
 
-    async def _subscribe(self, feed: Feed) -> None:
-        request = await self._session.open_request()
-        self._pending.discard(feed)
+    def _give_up(self, feed: Feed, request: RequestStream, error: RequestError) -> None:
+        """Without a description there is no track, and no use for its groups."""
+        request.give_up(codes.CANCEL)
+        feed.ended(error)
+        self.unsubscribe(feed)
+
+    async def _open_for(self, feed: Feed, kind: BiStream) -> RequestStream | None:
+        """A request stream, once the peer allows one; None when nobody needs it any more."""
+        try:
+            await self._session.may_request(lambda: feed.live)
+        finally:
+            self._pending.discard((feed, kind))
         if not feed.live:
-            request.give_up(codes.CANCEL)
+            return None
+        request = self._session.open_request()
+        request.write_type(kind)
+        return request
+
+    async def _subscribe(self, feed: Feed) -> None:
+        request = await self._open_for(feed, BiStream.SUBSCRIBE)
+        if request is None:
             return
         number, self._next_id = self._next_id, self._next_id + 1
         self._requests[feed] = number, request
         self._inlet.feeds[number] = feed
         self._counters.upstream += 1
-        demand = feed.demand
-        request.write_type(BiStream.SUBSCRIBE)
-        request.write(
-            wire.Subscribe(
-                number,
-                self._relative(feed.track.path),
-                feed.track.name,
-                demand.priority,
-                max_age=feed.max_age_ms,
-                start=demand.start,
-                floor=demand.floor,
-                end=demand.end,
-            )
-        )
         try:
+            request.write(self._wanted(feed, number))
             final = await self._follow_replies(feed, request)
             request.finish()
             try:
@@ -275,6 +294,19 @@ class Subscriber:
             self._inlet.feeds.pop(number, None)
             request.done()
 
+    def _wanted(self, feed: Feed, number: int) -> wire.Subscribe:
+        demand = feed.demand
+        return wire.Subscribe(
+            number,
+            self._relative(feed.track.path),
+            feed.track.name,
+            demand.priority,
+            max_age=feed.max_age_ms,
+            start=demand.start,
+            floor=_floor(demand),
+            end=demand.end,
+        )
+
     async def _follow_replies(self, feed: Feed, request: RequestStream) -> int | None:
         """Until the publisher ends the track; the group at which it ends, where it says so."""
         final: int | None = None
@@ -290,100 +322,16 @@ class Subscriber:
                     pass
         return final
 
-    async def _fetch(self, path: str, track: str, group: Group) -> None:
-        request = await self._session.open_request()
-        request.write_type(BiStream.FETCH)
-        request.write(wire.Fetch(self._relative(path), track, 0, group.sequence))
-        decoder = FrameDecoder(self._version.features.timestamps, self._inlet.frame_limit)
-
-        def arrived(payload: bytes, fin: bool) -> None:
-            try:
-                for timestamp, frame in decoder.feed(payload):
-                    group.append(Frame(frame, timestamp or 0))
-            except RequestError as error:
-                request.interrupt(error)
-            except WireError as error:
-                request.interrupt(MalformedTrack(str(error)))
-            if fin and not decoder.partial:
-                group.finish()
-
-        try:
-            request.pour(arrived)
-            await request.ended()
-        except RequestError as error:
-            group.abort(error)
-        finally:
-            if group.open:
-                group.abort(NotFound("the fetch broke off"))
-            request.finish()
-            request.refuse(codes.CANCEL)
-            self._fetches.discard(group)
-            request.done()
-
     def _relative(self, path: str) -> str:
         return below(self.access.root, path)
 
 
-class _Mirror:
-    """One announce stream's state: what each number or suffix stands for."""
+def _floor(demand: Demand) -> int:
+    """The start asked for, where the version can only say below what nothing is wanted."""
+    return demand.floor if demand.start is None else demand.start
 
-    def __init__(self, subscriber: Subscriber, version: Version) -> None:
-        self._to = subscriber
-        self._features = version.features
-        self._sender: tuple[int, ...] = ()
-        self._suffixes: dict[int, str] = {}
-        self._live: set[str] = set()
-        self._next_id = 0
 
-    def opening(self, message: Any) -> None:
-        """The first reply: who sends, or what is live."""
-        match message:
-            case wire.AnnounceOk(hop, _):
-                self._sender = (hop,)
-            case wire.AnnounceInit(suffixes):
-                for suffix in suffixes:
-                    self._to.announce(suffix, (0,))
-
-    def heard(self, message: Any) -> None:
-        """One announcement.
-
-        Raises:
-            WireError: it speaks of something that is not there, or twice of what is.
-        """
-        match message:
-            case wire.Announce(wire.Status.ENDED, suffix, _):
-                self._to.ended(suffix)
-            case wire.Announce(_, suffix, hops):
-                self._announce(suffix, hops if self._features.sender_in_hops else None, hops)
-            case wire.AnnounceStart(suffix, hops, warm, cold):
-                if suffix in self._live:
-                    raise WireError(f"{suffix!r} was announced twice")
-                self._live.add(suffix)
-                self._suffixes[self._next_id] = suffix
-                self._next_id += 1
-                self._announce(suffix, None, hops, warm, cold)
-            case wire.AnnounceUpdate(number, hops, warm, cold):
-                self._announce(self._known(number), None, hops, warm, cold)
-            case wire.AnnounceEnd(number):
-                suffix = self._known(number)
-                del self._suffixes[number]
-                self._live.discard(suffix)
-                self._to.ended(suffix)
-            case _:
-                pass
-
-    def _known(self, number: int) -> str:
-        if number not in self._suffixes:
-            raise WireError(f"announcement {number} is not there")
-        return self._suffixes[number]
-
-    def _announce(
-        self,
-        suffix: str,
-        whole: tuple[int, ...] | None,
-        hops: tuple[int, ...],
-        warm: int = 0,
-        cold: int = 0,
-    ) -> None:
-        chain = (*hops, *self._sender) if whole is None else whole
-        self._to.announce(suffix, chain or (0,), warm, cold)
+def _passable(hops: tuple[int, ...]) -> bool:
+    """Whether every version can tell of a route with these hops, and of us behind them."""
+    known = [hop for hop in hops if hop]
+    return len(hops) < MAX_HOPS and len(known) == len(set(known))

@@ -15,13 +15,11 @@ from moq_relay.wire.lite.messages import SubscribeEnd, SubscribeStart
 class TrackEgress:
     """Follows a track for one viewer; a ``TrackReader``."""
 
-    def __init__(
-        self, line: Line, request: RequestStream, subscribe: int, frame_start: int
-    ) -> None:
+    def __init__(self, line: Line, request: RequestStream, subscribe: int) -> None:
         self._line = line
         self._request = request
         self._subscribe = subscribe
-        self._frame_start = frame_start
+        self._frame_start = 0
         self._frame_end: int | None = None
         self._demand = Demand()
         self._first: int | None = None
@@ -33,10 +31,11 @@ class TrackEgress:
         self._final: int | None = None
         self._over = False
 
-    def change(self, demand: Demand, frame_end: int | None) -> None:
-        """Send by ``demand`` from now on."""
+    def change(self, demand: Demand, frame_start: int, frame_end: int | None) -> None:
+        """Send by ``demand`` from now on; the bounds count in its first and its last group."""
         reorder = demand.priority != self._demand.priority
         self._demand = demand
+        self._frame_start = frame_start
         self._frame_end = frame_end
         for egress in self._open.values():
             egress.priority = demand.priority
@@ -100,7 +99,8 @@ class TrackEgress:
                 egress.give_up(error)
             self._request.interrupt(error)
             return
-        self._final = self._told + 1 if final is None else final
+        # A publisher that ends its track below what it sent would make us break the rules for it.
+        self._final = max(self._told + 1, final or 0)
         self._finish()
 
     # How it ends.
