@@ -332,7 +332,7 @@ class WebTransportBinding:
     def _over(self, code: int, reason: str) -> None:
         """The peer ended the session, or answers our end of it."""
         if self._finished:
-            self._connection.close(codes.NO_ERROR, "")
+            # A browser that loses its connection now may forget that it was told why.
             return
         self._finished = True
         if self._transport is not None and self._session is not None:
