@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.interop.chromium import Chromium, build, launched, served
 from tests.interop.pairs import VERSIONS, Sessions
 from tests.support.relay_process import RelayProcess
 
@@ -28,9 +29,12 @@ class OurRelay(RelayProcess):
         """Where the listener for one version is."""
         return f"{scheme}://127.0.0.1:{self.ports[version]}"
 
-    def certificate_hash(self) -> str:
-        """What a browser must pin."""
-        return self.get("/certificate.sha256", internal=False)
+    def browser_address(self, version: str) -> dict[str, str | None]:
+        """What a page needs to connect: an http:// URL lets it find the hash by itself."""
+        if self.ports[version] == self.web_port:
+            return {"url": self.url("http", version), "hash": None}
+        found = self.get("/certificate.sha256", internal=False)
+        return {"url": self.url("https", version), "hash": found}
 
     async def quiet(self) -> None:
         """Wait until the sessions of the test before are gone."""
@@ -43,6 +47,10 @@ class OurRelay(RelayProcess):
         """Check what was negotiated."""
         found = sessions.get((transport, version), 0)
         assert found == count, f"{count} sessions expected on {transport} {version}: {sessions}"
+
+    def expect_version(self, negotiated: Iterable[str], version: str) -> None:
+        """Check what pages say they negotiated."""
+        assert set(negotiated) == {version}
 
 
 class ReferenceRelay:
@@ -57,9 +65,9 @@ class ReferenceRelay:
         """The one address that it has."""
         return f"{scheme}://127.0.0.1:{self._port}"
 
-    def certificate_hash(self) -> str:
-        """What a browser must pin."""
-        return self._hash
+    def browser_address(self, version: str) -> dict[str, str | None]:
+        """What a page needs to connect."""
+        return {"url": self.url("https", version), "hash": self._hash}
 
     def sessions(self) -> Sessions:
         """It does not tell."""
@@ -70,6 +78,9 @@ class ReferenceRelay:
 
     def expect(self, sessions: Sessions, transport: str, version: str, count: int) -> None:
         """It can't be checked."""
+
+    def expect_version(self, negotiated: Iterable[str], version: str) -> None:
+        """It has no listener of one version."""
 
     def log(self) -> str:
         """It writes none."""
@@ -104,11 +115,29 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     running.stop()
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+@pytest.fixture(scope="session")
+def pages(node: str, npm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the bundled pages are served; npm is what build.mjs calls."""
+    folder = tmp_path_factory.mktemp("pages")
+    build(node, folder)
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture
+async def browser(chromium: str, pages: str) -> AsyncIterator[Chromium]:
+    """A browser of the test's own."""
+    async with launched(chromium) as running:
+        yield Chromium(running, pages)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the relay's log with every failure that had one."""
-    outcome = yield
-    report = outcome.get_result()
+    report = yield
     running = getattr(item, "funcargs", {}).get("relay")
     if report.failed and running is not None:
         report.sections.append(("relay log", running.log()))
+    return report

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from tests.interop.clients import Viewer, publishing
+from tests.interop.clients import publishing
+from tests.interop.viewers import Viewer
 from tests.support.media import LIVE
 
-VERSIONS = ("moq-lite-05", "moq-lite-06", "moq-lite-04", "moq-lite-03", "moql")
+VERSIONS = ("moq-lite-05", "moq-lite-06", "moq-lite-04", "moq-lite-03", "moq-lite-02")
 """A listener each. lite-05 first: browsers ask its port number for the certificate's hash."""
 NEWER = ("moq-lite-05", "moq-lite-06")
 """Versions whose frames carry their media time and whose subscriptions say where they end."""

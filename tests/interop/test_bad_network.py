@@ -6,9 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.interop.clients import Publisher, Viewer, connected
+from tests.interop.clients import Publisher, connected
 from tests.interop.conftest import Relay
 from tests.interop.pairs import TRANSPORTS, VERSIONS, Sessions, watch_together
+from tests.interop.viewers import Viewer
 from tests.support.lossy import LossyLink, Weather
 from tests.support.media import FILE, FILE_GROUPS, STATUS
 

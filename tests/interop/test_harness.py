@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.clients import Viewer, publishing
+from tests.interop.clients import publishing
 from tests.interop.conftest import Relay, new_relay
+from tests.interop.viewers import Viewer
 from tests.support.media import LIVE
 
 VERSION = "moq-lite-05"
