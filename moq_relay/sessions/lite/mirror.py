@@ -80,7 +80,7 @@ class Mirror:
         number, self._next_id = self._next_id, self._next_id + 1
         if suffix in self._live:
             raise WireError(f"{suffix!r} was announced twice")
-        if len(self._live) >= self._to.announce_limit or not self._to.may_announce(suffix):
+        if not self._to.may_announce(suffix) or len(self._live) >= self._to.announce_limit:
             self._refused = True
             return
         self._live.add(suffix)

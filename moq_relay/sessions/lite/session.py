@@ -207,9 +207,12 @@ class LiteSession:
             ingress.reset(code)
 
     def _reset_request(self, stream: int, code: int) -> None:
-        self._deaf.discard(stream)
         request = self._requests.get(stream)
         if request is None:
+            if stream not in self._deaf and not self._is_ours(stream):
+                # Opened and given up at once: our half is open too.
+                self.transport.reset(stream, codes.CANCEL)
+            self._deaf.discard(stream)
             return
         if self.opening.carries(stream):
             self.close(codes.NO_ERROR, "the peer ended its session stream")
