@@ -291,7 +291,7 @@ async def ask(listener, data):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         sender.bind(("127.0.0.1", 0))
-        await loop.sock_sendto(sender, data, ("127.0.0.1", listener.port))
+        sender.sendto(data, ("127.0.0.1", listener.port))
         try:
             async with asyncio.timeout(0.2):
                 return await loop.sock_recv(sender, 65535)

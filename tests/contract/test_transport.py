@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from moq_relay.sessions.transport import UNI
 from tests.contract.transports import MAKERS, until
@@ -372,3 +373,28 @@ async def test_everything_arrives_over_a_wire_that_loses_packets(engine, every):
         await until(lambda: pair.server.unacknowledged() == 0, seconds=20)
         pair.wire.lose = lambda _: False
         await until(lambda: pair.live() == (0, 0), seconds=20)
+
+
+@pytest.mark.parametrize("engine", MAKERS)
+def test_all_of_it_works_on_uvloop_too(engine):
+    async def main():
+        async with MAKERS[engine]() as pair:
+            here, there = pair.server, pair.client
+            if pair.wire is not None:
+                pair.wire.lose = lambda n: n % 5 == 0
+            stream, sent = await fill(pair)
+            pair.release()
+            here.send(stream, b"", fin=True)
+            await until(lambda: stream in there.events.fins, seconds=20)
+            assert len(there.events.data[stream]) == sent
+            await until(lambda: here.unacknowledged() == 0, seconds=20)
+            assert here.events.calls == [("writable",)]
+            if pair.wire is not None:
+                pair.wire.lose = lambda _: False
+            heard = there.events
+            here.close(7, "bye")
+            await until(lambda: heard.calls)
+            assert heard.calls == [("closed", 7, "bye")]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
