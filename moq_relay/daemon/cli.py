@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from moq_relay import __version__
 from moq_relay.daemon import logs
+from moq_relay.daemon.certificates import obtain
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
 from moq_relay.daemon.node import run
@@ -41,6 +42,7 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         layers.insert(0, SETTINGS)
     loaded = load([*layers, variables, command.flags])
     if command.name == "check":
+        obtain(loaded)
         sys.stdout.write(in_force(loaded))
         for warning in warnings:
             sys.stderr.write(f"moq-relay: warning: {warning}\n")

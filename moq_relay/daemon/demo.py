@@ -18,7 +18,20 @@ SCENE = "scene"
 RATE = 30
 """Frames of the scene in a second; a group is a second of them."""
 
+LATE_SECONDS = 0.0005
+"""A tick comes this much after its time, because one that came before would be a tick of late."""
+
 INFO = TrackInfo(priority=0, max_age=30.0, timescale=1_000_000)
+
+
+class _Showing:
+    """What one feed has been given of the second that is under way."""
+
+    __slots__ = ("group", "second")
+
+    def __init__(self) -> None:
+        self.second = 0
+        self.group: Group | None = None
 
 
 class Demo:
@@ -27,7 +40,7 @@ class Demo:
     def __init__(self, sessions: Callable[[], int], now: Callable[[], float] = time.time) -> None:
         self._sessions = sessions
         self._now = now
-        self._feeds: dict[Feed, Group | None] = {}
+        self._feeds: dict[Feed, _Showing] = {}
         self._wanted = asyncio.Event()
         self._second = 0
         """Sequence of the groups that are open, which is the wall clock's second."""
@@ -45,15 +58,12 @@ class Demo:
             feed.ended(NotFound(f"{PATH} has the tracks {CLOCK} and {SCENE}"))
 
     def subscribe(self, feed: Feed) -> None:
-        """Feed a track from the second that is under way."""
+        """Feed a track from the second that is under way; the next tick begins."""
         if feed.track.name not in self._frames:
             feed.ended(NotFound(f"{PATH} has the tracks {CLOCK} and {SCENE}"))
             return
-        if not self._feeds:
-            self._wanted.set()
-        self._feeds[feed] = None
-        if self._second == int(self._now()):
-            self._open(feed)
+        self._feeds[feed] = _Showing()
+        self._wanted.set()
 
     def update(self, feed: Feed) -> None:
         """Nothing depends on what exactly is wanted."""
@@ -76,42 +86,38 @@ class Demo:
             await self._wanted.wait()
             self.tick()
             now = self._now()
-            await asyncio.sleep((int(now * RATE) + 1) / RATE - now)
+            await asyncio.sleep((int(now * RATE) + 1) / RATE - now + LATE_SECONDS)
 
     def tick(self) -> None:
         """Make the frames that are due now."""
         now = self._now()
         timestamp = int(now * 1_000_000)
         if int(now) != self._second:
-            self._close_second()
-            self._second = int(now)
-            for feed in tuple(self._feeds):
-                self._open(feed)
-            self._add(CLOCK, Frame(self._time(now), timestamp))
+            self._begin(int(now))
+            self._frames[CLOCK].append(Frame(self._time(now), timestamp))
         self._pendulums.advance(1 / RATE)
-        self._add(SCENE, Frame(self._pendulums.frame(), timestamp))
+        self._frames[SCENE].append(Frame(self._pendulums.frame(), timestamp))
+        for feed, showing in tuple(self._feeds.items()):
+            self._show(feed, showing)
 
-    def _open(self, feed: Feed) -> None:
-        """Begin the current second for a feed, with what there is of it already."""
-        group = self._feeds[feed] = feed.open_group(self._second)
-        if group is not None:
-            for frame in self._frames[feed.track.name]:
-                group.append(frame)
-
-    def _add(self, track: str, frame: Frame) -> None:
-        self._frames[track].append(frame)
-        for feed, group in tuple(self._feeds.items()):
-            if group is not None and feed.track.name == track:
-                group.append(frame)
-
-    def _close_second(self) -> None:
+    def _begin(self, second: int) -> None:
         for frames in self._frames.values():
             frames.clear()
-        for feed, group in tuple(self._feeds.items()):
+        for feed, showing in tuple(self._feeds.items()):
+            group, showing.group = showing.group, None
             if group is not None:
-                self._feeds[feed] = None
                 group.finish()
                 feed.group_ended(group)
+        self._second = second
+
+    def _show(self, feed: Feed, showing: _Showing) -> None:
+        """Give a feed what it lacks of this second, which for a new one is all of it."""
+        if showing.second != self._second:
+            showing.second = self._second
+            showing.group = feed.open_group(self._second)
+        if showing.group is not None:
+            for frame in self._frames[feed.track.name][len(showing.group.frames) :]:
+                showing.group.append(frame)
 
     def _time(self, now: float) -> bytes:
         moment = datetime.fromtimestamp(int(now), UTC).isoformat().replace("+00:00", "Z")

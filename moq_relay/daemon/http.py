@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -43,6 +44,13 @@ PAGE = {
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
+
+
+class Door(NamedTuple):
+    """One listener, as the demo page sees it."""
+
+    port: int
+    versions: tuple[str, ...]
 
 
 class FirstGroup:
@@ -108,13 +116,13 @@ class PublicHttp:
         origin: Origin,
         authority: Authority,
         fingerprint: Callable[[], str],
-        demo_port: int | None,
+        doors: Sequence[Door] | None,
     ) -> None:
-        """Serve ``origin``; ``demo_port`` tells where the demo page finds the relay, if any."""
+        """Serve ``origin``; with ``doors``, by which the demo page gets in, there is that page."""
         self._origin = origin
         self._authority = authority
         self._fingerprint = fingerprint
-        self._demo_port = demo_port
+        self._doors = doors
         self._fetches = 0
 
     def application(self) -> web.Application:
@@ -125,7 +133,7 @@ class PublicHttp:
         app.router.add_get("/announced", _polite(self._announced))
         app.router.add_get("/announced/{prefix:.*}", _polite(self._announced))
         app.router.add_get("/fetch/{path:.+}", _polite(self._fetch))
-        if self._demo_port is not None:
+        if self._doors is not None:
             app.router.add_get("/", _to_demo)
             app.router.add_get("/demo", page("demo.html", "text/html"))
             app.router.add_get("/demo/demo.css", page("demo.css", "text/css"))
@@ -181,7 +189,7 @@ class PublicHttp:
 
     async def _where(self, _request: web.Request) -> web.Response:
         facts = {
-            "port": self._demo_port,
+            "doors": [door._asdict() for door in self._doors or ()],
             "broadcast": PATH,
             "clock": CLOCK,
             "scene": SCENE,

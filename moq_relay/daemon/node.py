@@ -16,7 +16,7 @@ from moq_relay import __version__
 from moq_relay.daemon import certificates, metrics, sockets, welcome
 from moq_relay.daemon.auth import OPEN, Authority
 from moq_relay.daemon.demo import PATH, Demo
-from moq_relay.daemon.http import PublicHttp
+from moq_relay.daemon.http import Door, PublicHttp
 from moq_relay.daemon.internal import InternalHttp
 from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Loaded
@@ -37,6 +37,7 @@ TICK_SECONDS = 0.25
 SWEEP_TICKS = 4
 LEAVE_SECONDS = 5.0
 """How long sessions may take to end after SIGTERM."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FAILURES = {
     "certificate": "certificate",
     "ALPN": "protocol",
@@ -94,6 +95,7 @@ class Node:
         self._host = Host(self._context)
         self._lag = metrics.Lag()
         self._listeners: list[quic.Listener] = []
+        self._doors: list[Door] = []
         self._demo = Demo(lambda: len(self._host.sessions)) if settings.demo.enabled else None
         self._stopping = asyncio.Event()
 
@@ -107,11 +109,14 @@ class Node:
         return cls(loaded, tls.Credentials(certificates.obtain(loaded)))
 
     async def run(self, *, greet: bool = False) -> None:
-        """Serve until a signal comes, then end every session.
+        """Serve until a signal of ``SIGNALS`` comes, then end every session.
 
         Raises:
             ConfigError: an address cannot be listened on.
         """
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._stop, number)
         refused: ConfigError | None = None
         async with contextlib.AsyncExitStack() as stack, self._host:
             # Kept and raised outside, because a task group would wrap it.
@@ -122,6 +127,7 @@ class Node:
             else:
                 self._say_hello(greet=greet)
                 await self._serve()
+                self._leave()
         if refused is not None:
             raise refused
         log.info("relay stopped")
@@ -133,14 +139,14 @@ class Node:
             for listener in await self._listen(entry):
                 stack.callback(listener.close)
                 self._listeners.append(listener)
-        port = self._listeners[0].port if self._demo is not None else None
-        public = PublicHttp(self.origin, self._authority, self._fingerprint, port)
+        doors = None if self._demo is None else self._doors
+        public = PublicHttp(self.origin, self._authority, self._fingerprint, doors)
         readings = metrics.Readings(
             counters=self._counters,
             origin=self.origin,
             lag=self._lag,
             census=lambda: [listener.live() for listener in self._listeners],
-            expiry=lambda: self._credentials.current.expires_at.timestamp(),
+            expiry=self._expiry,
         )
         internal = InternalHttp(metrics.registry(readings), self._unready)
         await self._serve_http(
@@ -174,10 +180,11 @@ class Node:
                 failed.append((address, error.__cause__))
                 continue
             opened.append(listener)
+            self._doors.append(Door(listener.port, tuple(v.name for v in versions)))
             log.info(
                 "listening udp=%s versions=%s",
                 Address(address.host, listener.port),
-                ",".join(version.name for version in versions),
+                ",".join(self._doors[-1].versions),
             )
         serious = sockets.first_problem(failed) or (failed[0] if not opened else None)
         if serious is not None:
@@ -208,23 +215,14 @@ class Node:
     # Running.
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in signal.SIGTERM, signal.SIGINT:
-            loop.add_signal_handler(number, self._stop, number)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                chores = [tasks.create_task(self._keep_house(), name="housekeeping")]
-                if self._demo is not None:
-                    route = Route(self._demo, since=self.origin.clock())
-                    self.origin.announce(PATH, route)
-                    chores.append(tasks.create_task(self._demo.run(), name="demo"))
-                await self._stopping.wait()
-                for chore in chores:
-                    chore.cancel()
-            self._leave()
-        finally:
-            for number in signal.SIGTERM, signal.SIGINT:
-                loop.remove_signal_handler(number)
+        async with asyncio.TaskGroup() as tasks:
+            chores = [tasks.create_task(self._keep_house(), name="housekeeping")]
+            if self._demo is not None:
+                self.origin.announce(PATH, Route(self._demo, since=self.origin.clock()))
+                chores.append(tasks.create_task(self._demo.run(), name="demo"))
+            await self._stopping.wait()
+            for chore in chores:
+                chore.cancel()
 
     def _leave(self) -> None:
         """Let nobody new in, and say goodbye to who is there; who does not leave is cut off."""
@@ -253,6 +251,9 @@ class Node:
 
     def _fingerprint(self) -> str:
         return self._credentials.current.fingerprint
+
+    def _expiry(self) -> float:
+        return self._credentials.current.expires_at.timestamp()
 
     def _unready(self) -> list[str]:
         reasons = []

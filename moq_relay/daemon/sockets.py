@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from moq_relay.daemon.values import Address
 from moq_relay.errors import ConfigError
 
+LOOPBACK = ("127.0.0.1", "::1")
+"""What browsers mean by localhost, whatever the hosts file says; they try ``::1`` first."""
+
 ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """Of a name's addresses one may be missing here: ``localhost`` where there is no IPv6."""
 
@@ -18,6 +21,8 @@ async def resolve(address: Address, where: str) -> list[Address]:
     Raises:
         ConfigError: the name is unknown.
     """
+    if address.host == "localhost":
+        return [Address(host, address.port) for host in LOOPBACK]
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(

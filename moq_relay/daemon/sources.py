@@ -282,7 +282,7 @@ def suggestion(name: str, known: Sequence[str], everything: str = "docs/configur
         sections = {key.rpartition(".")[0] for key in known} | {key.split(".")[0] for key in known}
         near = difflib.get_close_matches(name, sorted(sections - {""}), n=1, cutoff=0.7)
     near = near or [key for key in known if key.rpartition(".")[2] == last][:1]
-    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else f"; {everything} lists them all"
 
 
