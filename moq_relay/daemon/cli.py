@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             sys.stderr.write(f"moq-relay: {line}\n")
         return 2
+    except KeyboardInterrupt:  # before the node listens to signals
+        return 130
 
 
 def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

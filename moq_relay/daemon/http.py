@@ -116,14 +116,18 @@ class PublicHttp:
         origin: Origin,
         authority: Authority,
         fingerprint: Callable[[], str],
-        doors: Sequence[Door] | None,
+        doors: Sequence[Door] | None = None,
+        *,
+        fetch_seconds: float = FETCH_SECONDS,
+        fetches: int = FETCHES,
     ) -> None:
         """Serve ``origin``; with ``doors``, by which the demo page gets in, there is that page."""
         self._origin = origin
         self._authority = authority
         self._fingerprint = fingerprint
         self._doors = doors
-        self._fetches = 0
+        self._fetch_seconds = fetch_seconds
+        self._fetches_free = fetches
 
     def application(self) -> web.Application:
         """All routes, ready to be served."""
@@ -159,17 +163,17 @@ class PublicHttp:
         if not self._authority.below(path).may_subscribe(path):
             raise Unauthorized(f"/{path} is not public")
         sequence = _sequence(request.query.get("group"))
-        if self._fetches >= FETCHES:
+        if not self._fetches_free:
             raise web.HTTPServiceUnavailable(text="too many fetches at a time; try again\n")
-        self._fetches += 1
+        self._fetches_free -= 1
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
+            async with asyncio.timeout(self._fetch_seconds):
                 payload = await self._payload(path, track, sequence)
         except TimeoutError as error:
-            text = f"the group was not complete within {FETCH_SECONDS:.0f} s\n"
+            text = f"the group was not complete within {self._fetch_seconds:g} s\n"
             raise web.HTTPGatewayTimeout(text=text) from error
         finally:
-            self._fetches -= 1
+            self._fetches_free += 1
         return web.Response(
             body=payload, content_type="application/octet-stream", headers=EVERYWHERE
         )

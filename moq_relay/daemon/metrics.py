@@ -173,8 +173,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "moq_relay_handshake_failures",
         C,
-        "Connections that ended before there was a session.",
-        lambda node: _reasons(node.counters.handshake_failures, ("timeout",)),
+        "Handshakes that came to nothing.",
+        lambda node: _reasons(node.counters.handshake_failures, ("other", "protocol", "timeout")),
         ("reason",),
     ),
     Family(

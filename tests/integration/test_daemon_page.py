@@ -44,7 +44,7 @@ async def state(page, name):
 
 async def figure(page, name):
     """A figure that the page shows; nan before there is one."""
-    return float((await page.inner_text(f"#{name}")).replace("–", "nan"))
+    return float((await page.inner_text(f"#{name}")).replace("\u2013", "nan"))
 
 
 async def more_groups(page, count):

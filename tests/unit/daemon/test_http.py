@@ -1,0 +1,153 @@
+"""`/fetch` over a real origin whose source the test plays; no relay runs."""
+
+import asyncio
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from moq_relay.daemon.auth import Authority
+from moq_relay.daemon.http import PublicHttp
+from moq_relay.daemon.values import Public
+from moq_relay.errors import DeliveryTimeout, Evicted, NotFound
+from moq_relay.relay.counters import Counters
+from moq_relay.relay.feed import TrackInfo
+from moq_relay.relay.group import Frame
+from moq_relay.relay.origin import Origin
+from moq_relay.relay.retention import Cache, CacheLimits
+from moq_relay.relay.route import Route
+
+
+class Source:
+    """Does nothing by itself; the test answers through the feed, or the group, it was handed."""
+
+    def __init__(self):
+        self.feeds = []
+        self.fetched = []
+        self.asked = asyncio.Event()
+        self.left = asyncio.Event()
+
+    def describe(self, feed):
+        feed.described(TrackInfo())
+
+    def subscribe(self, feed):
+        self.feeds.append(feed)
+        self.asked.set()
+
+    def update(self, feed):
+        pass
+
+    def unsubscribe(self, feed):
+        self.feeds.remove(feed)
+        self.left.set()
+
+    def fetch(self, path, track, group):
+        self.fetched.append((path, track, group))
+        self.asked.set()
+
+
+@pytest.fixture
+def source():
+    return Source()
+
+
+@pytest.fixture
+async def client(source):
+    origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
+    origin.announce("room/a", Route(source))
+    authority = Authority(Public(("",), ("",)))
+    public = PublicHttp(origin, authority, lambda: "0" * 64, fetch_seconds=0.3, fetches=2)
+    async with TestClient(TestServer(public.application(), handler_cancellation=True)) as client:
+        yield client
+
+
+async def asked(source):
+    async with asyncio.timeout(5):
+        await source.asked.wait()
+
+
+async def said(getting):
+    answer = await getting
+    return answer.status, await answer.text()
+
+
+async def test_the_latest_group_is_waited_for_until_it_is_complete(client, source):
+    async with asyncio.TaskGroup() as tasks:
+        getting = tasks.create_task(said(client.get("/fetch/room/a/video")))
+        await asked(source)
+        group = source.feeds[0].open_group(7)
+        group.append(Frame(b"one ", 0))
+        group.append(Frame(b"two", 1))
+        group.finish()
+
+    assert getting.result() == (200, "one two")
+    assert source.feeds == []
+
+
+async def test_a_numbered_group_is_asked_of_the_source(client, source):
+    async with asyncio.TaskGroup() as tasks:
+        getting = tasks.create_task(said(client.get("/fetch/room/a/video?group=5")))
+        await asked(source)
+        path, track, group = source.fetched[0]
+        group.append(Frame(b"five", 0))
+        group.finish()
+
+    assert (path, track, group.sequence) == ("room/a", "video", 5)
+    assert getting.result() == (200, "five")
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (NotFound("no such group"), (404, "no such group\n")),
+        (Evicted("gone"), (404, "gone\n")),
+        (DeliveryTimeout("slow"), (502, "DeliveryTimeout: slow\n")),
+    ],
+)
+async def test_a_group_that_fails_is_a_status_and_a_reason(client, source, error, answer):
+    async with asyncio.TaskGroup() as tasks:
+        getting = tasks.create_task(said(client.get("/fetch/room/a/video?group=5")))
+        await asked(source)
+        source.fetched[0][2].abort(error)
+
+    assert getting.result() == answer
+
+
+async def test_a_track_that_ends_without_a_group_is_not_found(client, source):
+    async with asyncio.TaskGroup() as tasks:
+        getting = tasks.create_task(said(client.get("/fetch/room/a/video")))
+        await asked(source)
+        source.feeds[0].ended(None, 0)
+
+    assert getting.result() == (404, "the track has ended\n")
+
+
+async def test_a_group_that_takes_too_long_is_given_up_and_the_track_is_left(client, source):
+    assert await said(client.get("/fetch/room/a/video")) == (
+        504,
+        "the group was not complete within 0.3 s\n",
+    )
+    assert source.feeds == []
+
+
+async def test_who_hangs_up_leaves_the_track(client, source):
+    async with asyncio.TaskGroup() as tasks:
+        getting = tasks.create_task(client.get("/fetch/room/a/video"))
+        await asked(source)
+        getting.cancel()
+
+    async with asyncio.timeout(5):
+        await source.left.wait()
+    assert source.feeds == []
+
+
+async def test_fetches_are_bounded(client):
+    async with asyncio.TaskGroup() as tasks:
+        getting = [tasks.create_task(said(client.get("/fetch/room/a/video"))) for _ in range(3)]
+
+    assert sorted(one.result()[0] for one in getting) == [503, 504, 504]
+    assert (await client.get("/fetch/room/a/video")).status == 504
+
+
+async def test_without_doors_there_is_no_demo(client):
+    assert (await client.get("/demo")).status == 404
+    assert (await client.get("/")).status == 404
