@@ -88,6 +88,10 @@ class Stream:
         assert self.reset_code is None, self
         assert self.at == len(self.data), self
 
+    async def was_over(self) -> None:
+        """Wait until it has ended, one way or the other."""
+        await self._peer.until(lambda: self.over)
+
     async def was_reset(self) -> int:
         await self._peer.until(lambda: self.over)
         assert self.reset_code is not None, self

@@ -113,9 +113,10 @@ class Publisher:
         finally:
             del self._tracks[wanted.id]
             self._line.counters.viewers -= 1
+            # First, so that groups under way end as the viewer's wish and not as the track's loss.
+            egress.close()
             if track is not None:
                 track.leave(egress)
-            egress.close()
 
     async def _follow_updates(
         self, request: RequestStream, egress: TrackEgress, track: Track
