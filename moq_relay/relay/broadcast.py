@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from moq_relay.errors import Internal, NotFound
@@ -40,29 +41,41 @@ class Broadcast:
         self.routes: list[Route] = []
         """Newest publisher first; the first one is in use."""
         self.active: Route | None = None
-        """Where tracks come from; None while a lost publisher may still come back."""
+        """Where tracks should come from; None while a lost publisher may still come back."""
         self.public: Route | None = None
-        """The route that is announced: that of the content instance being served."""
+        """What is announced: the way to the content that is served, under its first name."""
         self.tracks: dict[tuple[str, str], Track] = {}
+        self._serving: Route | None = None
+        """The last route that is known to carry the content that is served."""
+        self._publishers: set[int] = set()
+        """First hops that are known to carry it; 0, the anonymous, is nobody's name."""
         self._cache = cache
         self._clock = clock
         self._later = later
         self._changed = changed
-        self._probes: set[Track] = set()
+        self._probes: dict[Track, None] = {}
+        self._fitted = False
+        """Whether one of the probes showed the same content."""
         self._probe_timer: Timer | None = None
 
     # Routes.
 
     def add(self, route: Route) -> None:
         """Know one more route; a source's earlier one is replaced."""
-        self.routes = [known for known in self.routes if known.source is not route.source]
-        self.routes.append(route)
+        for index, known in enumerate(self.routes):
+            if known.source is route.source:
+                self.routes[index] = route
+                break
+        else:
+            self.routes.insert(0, route)
         self.routes.sort(key=lambda known: known.since, reverse=True)
         self._choose()
 
     def remove(self, source: Source) -> None:
-        """Know the route of ``source`` no more."""
+        """Know the route of ``source`` no more: what comes from there has come to its end."""
         self.routes = [known for known in self.routes if known.source is not source]
+        for track in tuple(self.tracks.values()):
+            track.lost(source)
         self._choose()
 
     def visible(self, asker: Asker) -> Route | None:
@@ -76,16 +89,26 @@ class Broadcast:
 
     def serves(self, asker: Asker) -> bool:
         """Whether ``asker`` may read what is served now."""
-        route = self.active or self.public
-        return route is not None and asker.may_see(route)
+        routes = [self.active or self.public]
+        if self._probes:
+            routes.append(self._serving)
+        return all(route is not None and asker.may_see(route) for route in routes)
+
+    @property
+    def source(self) -> Source | None:
+        """Whom to ask for more of what is served; None while nobody has it."""
+        route = self._serving if self._probes else self.active
+        if route is None or all(known.source is not route.source for known in self.routes):
+            return None
+        return route.source
 
     def close(self) -> None:
         """The last route ended. Tracks that still have a feed go on until it ends."""
         self._end_probes()
-        for track in tuple(self.tracks.values()):
+        tracks, self.tracks = self.tracks, {}
+        for track in tracks.values():
             if track.feed is None:
                 track.discard(Internal("the broadcast ended"))
-        self.tracks.clear()
 
     # Tracks.
 
@@ -95,7 +118,7 @@ class Broadcast:
         track = self.tracks.get(key)
         if track is None or track.over:
             track = self.tracks[key] = Track(path, name, self._cache, self._clock)
-            track.on_probed = self._probed
+            track.on_judged = self._judged
         return track
 
     def fetch(self, path: str, name: str, sequence: int | None) -> Group:
@@ -107,23 +130,21 @@ class Broadcast:
             NotFound: there is no such group here, and no way to ask for it.
         """
         track = self.tracks.get((path, name))
-        if track is not None:
-            wanted = track.latest if sequence is None else sequence
-            cached = None if wanted is None else track.groups.get(wanted)
-            if cached is not None and cached.first == 0 and cached.error is None:
-                return cached
-        if sequence is None or self.active is None:
+        cached = None if track is None else track.cached(sequence)
+        if cached is not None:
+            return cached
+        source = self.source
+        if sequence is None or source is None:
             raise NotFound("the group is not in the cache")
-        group = Group(sequence, self._cache, now=self._clock())
-        self.active.source.fetch(path, name, group)
-        return group
+        return (track or self.track(path, name)).fetch(sequence, source)
 
     def sweep(self, now: float) -> None:
-        """Forget tracks that ended, and such that nobody has read for long."""
+        """Forget tracks that hold nothing, once nobody has read them for long."""
         for key, track in tuple(self.tracks.items()):
+            track.rest()
             idle = track.idle_since
-            gone = idle is not None and now - idle > self._cache.limits.duration
-            if track.over or (gone and not track.groups):
+            kept = 0.0 if track.over or track.info is None else self._cache.limits.duration
+            if track.vacant and idle is not None and now - idle >= kept:
                 del self.tracks[key]
 
     # The switch.
@@ -132,72 +153,90 @@ class Broadcast:
         best = self.routes[0] if self.routes else None
         if best is self.active:
             return
-        previous, self.active = self.active or self.public, best
         self._end_probes()
+        self.active = best
         if best is None:
-            for track in self.tracks.values():
-                track.attach(None)
             return
-        if previous is None or _same_publisher(best, previous):
-            self._go_public(best, renewed=False)
-            self._attach(best.source)
+        if self._serving is None or self._same(best, self._serving):
+            self._go_on(best)
         else:
-            self._probe(best, previous)
+            self._probe(best)
 
-    def _attach(self, source: Source) -> None:
+    def _same(self, best: Route, serving: Route) -> bool:
+        if best.source is serving.source and best.publisher == serving.publisher:
+            return True
+        return best.publisher in self._publishers
+
+    def _go_on(self, best: Route) -> None:
+        """The same content another way: every track goes on at its next group."""
+        self._serve(best, renewed=False)
+        self._changed(self, False)
         for track in tuple(self.tracks.values()):
-            if track.feed is None or track.feed.source is not source:
-                track.attach(source, resume=True)
+            if self.active is not best or self._probes:
+                return
+            track.expel(best)
+            if track.feed is None or track.feed.source is not best.source:
+                track.attach(best.source)
 
-    def _probe(self, best: Route, previous: Route) -> None:
+    def _probe(self, best: Route) -> None:
         """Another publisher: the same content only if every track that is read says so."""
-        lost = all(route.source is not previous.source for route in self.routes)
-        if lost:
-            for track in self.tracks.values():
-                track.attach(None)
-        self._probes = {track for track in self.tracks.values() if track.readers}
+        self._probes = {track: None for track in self.tracks.values() if track.readers}
+        self._fitted = False
         if not self._probes:
             self._renew()
             return
         self._probe_timer = self._later(PROBE_SECONDS, self._renew)
         for track in tuple(self._probes):
-            if track in self._probes:
+            if self.active is best and track in self._probes:
                 track.probe_source(best.source)
 
-    def _probed(self, track: Track, fits: bool) -> None:
-        if not fits:
+    def _judged(self, track: Track, same: bool | None) -> None:
+        if same is False:
             self._renew()
             return
-        self._probes.discard(track)
-        if not self._probes:
-            self._end_probes()
-            for other in tuple(self.tracks.values()):
-                if self.active is not None and other.feed is None:
-                    other.attach(self.active.source)
+        if track not in self._probes or self.active is None:
+            return
+        del self._probes[track]
+        if same:
+            self._fitted = True
+            track.expel(self.active)
+        if self._probes:
+            return
+        best, fitted = self.active, self._fitted
+        self._end_probes()
+        if fitted:
+            self._go_on(best)
+        else:
+            self._renew()
 
     def _renew(self) -> None:
         """The content is another: forget what was there, and say so."""
         self._end_probes()
+        best = self.active
+        if best is None:
+            return
+        self._serve(best, renewed=True)
         tracks, self.tracks = self.tracks, {}
         for track in tracks.values():
             track.discard(Internal("another publisher took over"))
-        if self.active is not None:
-            self._go_public(self.active, renewed=True)
+        if self._serving is best:
+            self._changed(self, True)
 
-    def _go_public(self, route: Route, *, renewed: bool) -> None:
-        self.public = route
-        self._changed(self, renewed)
+    def _serve(self, route: Route, *, renewed: bool) -> None:
+        first = () if self.public is None or renewed else self.public.hops[:1]
+        hops = (*first, *route.hops[1:]) if first else route.hops
+        if renewed:
+            self._publishers.clear()
+        if route.publisher:
+            self._publishers.add(route.publisher)
+        self._serving = route
+        # Watchers know content by its first hop: the same content keeps it.
+        self.public = route if hops == route.hops else replace(route, hops=hops)
 
     def _end_probes(self) -> None:
-        probes, self._probes = self._probes, set()
+        probes, self._probes = self._probes, {}
         for track in probes:
             track.drop_probe()
         if self._probe_timer is not None:
             self._probe_timer.cancel()
             self._probe_timer = None
-
-
-def _same_publisher(one: Route, other: Route) -> bool:
-    if one.source is other.source:
-        return one.publisher == other.publisher
-    return one.publisher == other.publisher != 0

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from moq_relay.errors import Internal, RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from moq_relay.relay.group import Group
     from moq_relay.relay.route import Source
     from moq_relay.relay.track import Track
@@ -71,11 +73,15 @@ class Feed:
     """One source's telling of one track. Everything through a closed feed is dropped."""
 
     __slots__ = (
+        "_asking",
         "_changed",
+        "_describing",
         "_groups",
+        "_info",
+        "_last",
         "_opened",
         "_probing",
-        "_retired",
+        "_subscribed",
         "live",
         "resume",
         "source",
@@ -83,7 +89,9 @@ class Feed:
         "track",
     )
 
-    def __init__(self, track: Track, source: Source, *, resume: int | None, probing: bool) -> None:
+    def __init__(
+        self, track: Track, source: Source, *, resume: int | None = None, probing: bool = False
+    ) -> None:
         self.track = track
         self.source = source
         self.resume = resume
@@ -91,8 +99,17 @@ class Feed:
         self.start: int | None = None
         """First group that the source said it will send."""
         self.live = True
+        self._describing = False
+        """Whether the source owes a description."""
+        self._subscribed = False
+        """Whether the source sends, or means to."""
+        self._asking = 0
+        """Calls into the source that have not returned."""
         self._probing = probing
-        self._retired = False
+        self._info: TrackInfo | None = None
+        """What a probe's source says of the track, until the probe is judged."""
+        self._last: int | None = None
+        """Highest group that a retired feed still finishes; None while it is the track's own."""
         self._groups: dict[int, Group] = {}
         self._opened = 0
         self._changed = asyncio.Event()
@@ -105,6 +122,8 @@ class Feed:
         demand = self.track.demand
         if self.resume is not None:
             demand = replace(demand, start=self.resume, floor=self.resume, reach=True)
+        if self._last is not None:
+            demand = replace(demand, end=self._last)
         if self.track.info is not None and self.track.info.max_age is not None:
             demand = replace(demand, max_age=min(demand.max_age, self.track.info.max_age))
         return demand
@@ -115,15 +134,20 @@ class Feed:
         # What a viewer asks for may be more than a float can carry back onto the wire.
         return int(min(self.demand.max_age, LONGEST_SECONDS) * 1000)
 
+    # What the source tells.
+
     def described(self, info: TrackInfo) -> None:
         """The publisher's description arrived."""
+        self._describing = False
         if not self.live:
             return
-        if self._probing:
-            if self.track.info is not None and info != self.track.info:
-                self.track.probed(self, fits=False)
-            return
-        self.track.described(info)
+        if not self._probing:
+            self.track.described(info)
+        elif self.track.info not in (None, info):
+            self.track.probed(self, fits=False)
+        elif self._info is None:
+            self._info = info
+            self.subscribe()
 
     def started(self, sequence: int) -> None:
         """The source will send no group below ``sequence``."""
@@ -132,27 +156,50 @@ class Feed:
 
     def open_group(self, sequence: int, *, first: int = 0) -> Group | None:
         """A group begins; None when the track does not want it from here."""
-        if not self.live or self._retired:
+        if not self.live or self._last is not None:
             return None
         if self._probing:
-            fits = self.track.latest is None or sequence > self.track.latest
-            self.track.probed(self, fits=fits)
-            if not self.live:
+            latest = self.track.latest
+            if not self.track.probed(self, fits=latest is None or sequence > latest):
                 return None
         group = self.track.open_group(self, sequence, first)
-        if group is not None:
-            self._groups[sequence] = group
+        if group is None:
             self._opened += 1
             self._changed.set()
-        return group
+            return None
+        # Who was told of it may have been the last to read the track.
+        return group if group.open else None
+
+    def began(self, group: Group) -> None:
+        """The track took ``group``: this feed answers for its end."""
+        self._groups[group.sequence] = group
+        self._opened += 1
+        self._changed.set()
 
     def group_ended(self, group: Group) -> None:
         """A group of this feed was finished or aborted by its source."""
-        self._groups.pop(group.sequence, None)
+        if self._groups.get(group.sequence) is group:
+            del self._groups[group.sequence]
         self._changed.set()
-        if self._retired and not self._groups and self.live:
-            self.close()
-            self.source.unsubscribe(self)
+        self.rest()
+
+    def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
+        """A group of one frame, sent unreliably."""
+        if self.live and not self._probing and self._last is None:
+            self.track.datagram(sequence, timestamp, payload)
+
+    def ended(self, error: RequestError | None, final: int | None = None) -> None:
+        """The source will send no more: at group ``final`` (exclusive), or for ``error``."""
+        self._describing = self._subscribed = False
+        if not self.live:
+            return
+        if self._probing:
+            self.track.probed(self, fits=False)
+            return
+        retired = self._last is not None
+        self.close()
+        if not retired:
+            self.track.ended(error, final)
 
     async def settled(self, final: int | None) -> None:
         """Wait until every group below ``final`` has come and ended, however late its stream.
@@ -175,39 +222,61 @@ class Feed:
         start = self.resume if self.start is None else self.start
         return final is not None and start is not None and self._opened >= final - start
 
-    def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
-        """A group of one frame, sent unreliably."""
-        if self.live and not self._probing:
-            self.track.datagram(sequence, timestamp, payload)
+    # What the track decides.
 
-    def ended(self, error: RequestError | None, final: int | None = None) -> None:
-        """The source will send no more: at group ``final`` (exclusive), or for ``error``."""
-        if not self.live:
-            return
-        if self._probing:
-            self.track.probed(self, fits=False)
-            return
-        retired = self._retired
-        self.close()
-        if not retired:
-            self.track.ended(error, final)
+    def describe(self) -> None:
+        """Ask the source what the track is."""
+        self._describing = True
+        self._ask(self.source.describe)
+
+    def subscribe(self) -> None:
+        """Ask the source for groups, unless the feed is closed already."""
+        if self.live:
+            self._subscribed = True
+            self._ask(self.source.subscribe)
 
     def adopt(self) -> None:
         """The probe fits: this feed is now the track's own."""
         self._probing = False
+        if self._info is not None:
+            self.track.described(self._info)
 
     def retire(self) -> None:
         """Finish the groups that are open, and open no more."""
-        self._retired = True
-        if not self._groups:
-            self.close()
-            self.source.unsubscribe(self)
+        self._last = max(self._groups, default=0)
+        if self._groups and self._subscribed and not self._asking:
+            self.source.update(self)
+        self.rest()
+
+    def rest(self) -> None:
+        """Close a retired feed that has no open group left."""
+        if self._last is not None and self.live:
+            self._groups = {s: group for s, group in self._groups.items() if group.open}
+            if not self._groups:
+                self.close()
 
     def close(self) -> None:
         """Listen no more; what is still open here will never be complete."""
+        if not self.live:
+            return
         self.live = False
         self._changed.set()
         groups, self._groups = self._groups, {}
         for group in groups.values():
-            if group.open:
-                group.abort(Internal("its source is gone"))
+            group.abort(Internal("its source is gone"))
+        self._release()
+
+    def _ask(self, call: Callable[[Feed], None]) -> None:
+        self._asking += 1
+        try:
+            call(self)
+        finally:
+            self._asking -= 1
+        if not self.live:
+            self._release()
+
+    def _release(self) -> None:
+        """Let the source go, once it has been asked in full."""
+        if self._asking == 0 and (self._describing or self._subscribed):
+            self._describing = self._subscribed = False
+            self.source.unsubscribe(self)

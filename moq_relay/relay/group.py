@@ -1,6 +1,7 @@
 """A group: frames in order, and many readers, each with a cursor of its own."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from moq_relay.errors import GroupTooLarge, MoqError, RequestError
@@ -39,6 +40,7 @@ class Group:
         "first",
         "frames",
         "number",
+        "on_abandoned",
         "opened_at",
         "sequence",
         "size",
@@ -73,6 +75,8 @@ class Group:
         """Whose group it is; None for a group on its own."""
         self.fetched = fetched
         """Asked for by number, not told by the track's feed."""
+        self.on_abandoned: Callable[[], None] = _nothing
+        """Called when the last reader leaves an open group, or the cache gives it up."""
         self._cache = cache
         self._readers: dict[GroupReader, None] = {}
         self.number = cache.add(self)
@@ -124,7 +128,8 @@ class Group:
         if self.open:
             self.finished = True
             self._ring()
-            self._forget_codings()
+            if not self._readers:
+                self.codings.clear()
 
     def abort(self, error: RequestError) -> None:
         """The group will never be complete; readers stop, and its bytes leave the cache.
@@ -152,11 +157,14 @@ class Group:
 
     def leave(self, reader: GroupReader) -> None:
         """Ring ``reader`` no more. Harmless when it has left."""
-        self._readers.pop(reader, None)
-        self._forget_codings()
-
-    def _forget_codings(self) -> None:
-        if not self._readers and not self.open:
+        if reader not in self._readers:
+            return
+        del self._readers[reader]
+        if self._readers:
+            return
+        if self.open:
+            self.on_abandoned()
+        else:
             self.codings.clear()
 
     def _ring(self) -> None:
@@ -173,3 +181,7 @@ class Group:
             except Exception:
                 logger.exception("group reader failed")
                 self.leave(reader)
+
+
+def _nothing() -> None:
+    pass

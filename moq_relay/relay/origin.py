@@ -11,9 +11,10 @@ from moq_relay.relay.broadcast import Broadcast, Later, Timer
 from moq_relay.relay.feed import Demand
 from moq_relay.relay.group import Group
 from moq_relay.relay.path import ancestors, below, covers, hidden
+from moq_relay.relay.reader import TrackReader
 from moq_relay.relay.retention import Cache
 from moq_relay.relay.route import NOBODY, Asker, Route, Source
-from moq_relay.relay.track import Track, TrackReader
+from moq_relay.relay.track import Track
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class _Watch:
     def __init__(self, prefix: str, asker: Asker) -> None:
         self.prefix = prefix
         self.asker = asker
-        self.told: dict[str, Route] = {}
+        self.told: dict[str, tuple[Broadcast, Route]] = {}
 
 
 class Origin:
@@ -68,8 +69,12 @@ class Origin:
     # Who has what.
 
     def announce(self, path: str, route: Route) -> bool:
-        """Add a route to ``path``; False when it has passed this node already (a loop)."""
+        """Add a route to ``path``; an earlier one of the same source is replaced.
+
+        False when it has passed this node already (a loop): then the source has no other way.
+        """
         if self.hop in route.hops:
+            self.withdraw(path, route.source, clean=True)
             return False
         if (timer := self._lingering.pop(path, None)) is not None:
             timer.cancel()
@@ -115,8 +120,9 @@ class Origin:
     def watch(self, prefix: str, watcher: Watcher, asker: Asker = NOBODY) -> None:
         """Tell ``watcher`` of every broadcast under ``prefix``, now and until ``unwatch``."""
         watch = self._watches[watcher] = _Watch(prefix, asker)
-        for path in sorted(self.broadcasts):
-            self._show(watcher, watch, self.broadcasts[path], renewed=False)
+        for path, broadcast in sorted(self.broadcasts.items()):
+            if path not in watch.told:
+                self._show(watcher, watch, broadcast, renewed=False)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Tell it no more. Harmless when it does not watch."""
@@ -140,8 +146,8 @@ class Origin:
         """The track, its description asked for. Await ``described_or_ended`` for the answer."""
         broadcast = self.find(path, asker)
         track = broadcast.track(path, name)
-        if broadcast.active is not None:
-            track.describe(broadcast.active.source)
+        if (source := broadcast.source) is not None:
+            track.describe(source)
         return track
 
     def subscribe(
@@ -150,7 +156,7 @@ class Origin:
         """Let ``reader`` follow a track; its source is asked once, however many readers come."""
         broadcast = self.find(path, asker)
         track = broadcast.track(path, name)
-        track.join(reader, demand, broadcast.active.source if broadcast.active else None)
+        track.join(reader, demand, broadcast.source, asker)
         return track
 
     def fetch(self, path: str, name: str, sequence: int | None, asker: Asker = NOBODY) -> Group:
@@ -169,13 +175,14 @@ class Origin:
         self._lingering.pop(path, None)
         broadcast = self.broadcasts.pop(path)
         for watcher, watch in tuple(self._watches.items()):
-            if watch.told.pop(path, None) is not None:
-                self._isolate(watcher, lambda w=watcher: w.withdrawn(path))  # type: ignore[misc]
+            told = watch.told.get(path)
+            if told is not None and told[0] is broadcast and self._watches.get(watcher) is watch:
+                del watch.told[path]
+                self._isolate(watcher, watcher.withdrawn, path)
         broadcast.close()
 
     def _changed(self, broadcast: Broadcast, renewed: bool) -> None:
-        if self.broadcasts.get(broadcast.path) is broadcast:
-            self._tell(broadcast, renewed=renewed)
+        self._tell(broadcast, renewed=renewed)
 
     def _tell(self, broadcast: Broadcast, *, renewed: bool = False) -> None:
         for watcher, watch in tuple(self._watches.items()):
@@ -184,26 +191,35 @@ class Origin:
     def _show(
         self, watcher: Watcher, watch: _Watch, broadcast: Broadcast, *, renewed: bool
     ) -> None:
+        """Bring what one watcher was told of a broadcast up to date."""
         path = broadcast.path
-        if not covers(watch.prefix, path) or hidden(below(watch.prefix, path)):
+        # Whoever was told before may have ended the broadcast, or this watcher.
+        gone = self.broadcasts.get(path) is not broadcast or self._watches.get(watcher) is not watch
+        if gone or not covers(watch.prefix, path) or hidden(below(watch.prefix, path)):
             return
-        route, told = broadcast.visible(watch.asker), watch.told.get(path)
-        if route is told:
-            return
+        owner, told = watch.told.get(path, (None, None))
+        route = broadcast.visible(watch.asker)
         if route is None:
-            del watch.told[path]
-            self._isolate(watcher, lambda: watcher.withdrawn(path))
+            if told is not None:
+                del watch.told[path]
+                self._isolate(watcher, watcher.withdrawn, path)
             return
-        watch.told[path] = route
+        watch.told[path] = broadcast, route
+        # An alternate, shown to whom may not see the first, is not what was renewed.
+        renewed = owner is not broadcast or (
+            renewed and route in (broadcast.public, broadcast.active)
+        )
         if told is None:
-            self._isolate(watcher, lambda: watcher.announced(path, route))
+            self._isolate(watcher, watcher.announced, path, route)
         elif renewed or told.hops != route.hops:
-            self._isolate(watcher, lambda: watcher.updated(path, route, renewed=renewed))
+            self._isolate(watcher, watcher.updated, path, route, renewed=renewed)
 
-    def _isolate(self, watcher: Watcher, call: Callable[[], None]) -> None:
+    def _isolate(
+        self, watcher: Watcher, call: Callable[..., None], *args: object, **named: object
+    ) -> None:
         """A watcher that fails costs itself only."""
         try:
-            call()
+            call(*args, **named)
         except Exception:
             logger.exception("watcher failed")
             self.unwatch(watcher)

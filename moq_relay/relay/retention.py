@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,56 +31,82 @@ class CacheLimits:
 
 
 class Cache:
-    """Every group of the node in the order of opening, and the bytes they hold."""
+    """Every group of the node, and the bytes they hold.
+
+    A sweep costs a step per track and per group that goes; making room costs a step per group
+    that goes. Neither looks at what stays.
+    """
 
     def __init__(self, limits: CacheLimits, counters: Counters) -> None:
         self.limits = limits
         self.size = 0
         """Payload bytes held now."""
-        self._groups: dict[Group, None] = {}
+        self._latest: dict[int, Group] = {}
+        self._outdated: OrderedDict[int, Group] = OrderedDict()
+        """Superseded groups by their numbers, longest ago first."""
+        self._expiries: list[tuple[float, int]] = []
+        """A heap of when an outdated group should go; numbers of gone groups stay until then."""
+        self._numbers = itertools.count()
         self._counters = counters
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._latest) + len(self._outdated)
 
-    def add(self, group: Group) -> None:
-        """Know a new group."""
-        self._groups[group] = None
+    def add(self, group: Group) -> int:
+        """Know a new group, by the number returned."""
+        number = next(self._numbers)
+        self._latest[number] = group
+        return number
+
+    def outdated(self, group: Group) -> None:
+        """A newer group has superseded it: from now on it may go."""
+        if self._latest.pop(group.number, None) is not None:
+            self._outdated[group.number] = group
+            heapq.heappush(self._expiries, (self._expiry(group), group.number))
 
     def charge(self, group: Group, size: int) -> None:
         """Count ``size`` bytes appended to ``group``; the oldest groups go when it is too much."""
-        if group not in self._groups:
-            return
         self.size += size
         if self.size > self.limits.capacity:
             self._shrink(group)
 
     def discard(self, group: Group) -> None:
         """Forget a group; harmless when it is forgotten already."""
-        if group in self._groups:
-            del self._groups[group]
+        known = self._latest if group.number in self._latest else self._outdated
+        if known.pop(group.number, None) is not None:
             self.size -= group.size
 
     def evict(self, group: Group, reason: str) -> None:
         """Take ``group`` out of its track and end whoever still reads it."""
         self._counters.evictions[reason] += 1
+        unfinished = group.open
         group.abort(Evicted(f"group {group.sequence} left the cache"))
+        if unfinished:
+            group.on_abandoned()
 
     def sweep(self, now: float) -> None:
         """Let every group go that is older than its publisher and ``duration`` allow."""
-        for group in tuple(self._groups):
-            if now - self._useless_since(group, now) > self._keep_seconds(group):
+        while self._expiries and self._expiries[0][0] < now:
+            _, number = heapq.heappop(self._expiries)
+            group = self._outdated.get(number)
+            if group is None:
+                continue
+            # The publisher may have said more since, and a fetch goes on while it is read.
+            reading = group.fetched and group.open and group.readers
+            expiry = max(self._expiry(group), now if reading else 0.0)
+            if expiry < now:
+                self.evict(group, "age")
+            else:
+                heapq.heappush(self._expiries, (expiry, number))
+        for group in tuple(self._latest.values()):
+            # A track's latest group is of use for as long as somebody follows the track.
+            since = group.opened_at if group.track is None else group.track.idle_since
+            if since is not None and not group.open and now - since > self._keep_seconds(group):
                 self.evict(group, "age")
 
-    def _useless_since(self, group: Group, now: float) -> float:
-        """When a newer group came, or when the last reader of its track went."""
-        if group.superseded_at is not None:
-            return group.superseded_at
-        if group.open:
-            return now
-        if group.track is None:
-            return group.opened_at
-        return now if group.track.idle_since is None else group.track.idle_since
+    def _expiry(self, group: Group) -> float:
+        since = group.opened_at if group.superseded_at is None else group.superseded_at
+        return since + self._keep_seconds(group)
 
     def _keep_seconds(self, group: Group) -> float:
         info = None if group.track is None else group.track.info
@@ -85,8 +114,8 @@ class Cache:
         return min(max_age, self.limits.duration)
 
     def _shrink(self, growing: Group) -> None:
-        for group in tuple(self._groups):
-            if self.size <= self.limits.capacity:
+        while self.size > self.limits.capacity:
+            victim = next((old for old in self._outdated.values() if old is not growing), None)
+            if victim is None:
                 return
-            if group is not growing and not group.latest:
-                self.evict(group, "capacity")
+            self.evict(victim, "capacity")

@@ -13,21 +13,28 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """The far end of a route: a publisher's session, a peer, or a program in this process.
 
-    Every call returns at once. Answers come through the feed, or the group, that is handed in;
-    whatever a source says through a feed that was replaced is dropped there.
+    Every call returns at once. Answers come through the feed, or the group, that is handed in,
+    inside the call or later; whatever a source says through a feed that was closed is dropped
+    there. A source that is lost withdraws its routes first and ends its feeds then, so that what
+    has another route goes on.
     """
 
     def describe(self, feed: Feed) -> None:
         """Answer with ``feed.described``, or ``feed.ended`` with an error."""
 
     def subscribe(self, feed: Feed) -> None:
-        """Send what ``feed.demand`` asks for, until ``unsubscribe`` or the end of the source."""
+        """Send what ``feed.demand`` asks for, until ``unsubscribe`` or ``feed.ended``."""
 
     def update(self, feed: Feed) -> None:
         """``feed.demand`` has changed."""
 
     def unsubscribe(self, feed: Feed) -> None:
-        """Nobody wants the feed any more. Called once per ``subscribe`` that has not ended."""
+        """Nobody wants the feed any more, neither its description nor its groups.
+
+        Called once for a feed that was asked for and still owes an answer or its end; never
+        inside ``describe`` or ``subscribe``, but perhaps inside ``feed.open_group``, when the
+        last reader leaves there.
+        """
 
     def fetch(self, path: str, track: str, group: Group) -> None:
         """Fill ``group`` from its first frame and finish it, or abort it."""

@@ -5,51 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
-from moq_relay.errors import Cancelled, MoqError, RequestError
+from moq_relay.errors import Cancelled, Internal, MoqError, RequestError
 from moq_relay.relay.feed import Demand, Feed, TrackInfo
 from moq_relay.relay.group import Group
+from moq_relay.relay.reader import Place, TrackReader
 from moq_relay.relay.retention import Cache
-from moq_relay.relay.route import Source
+from moq_relay.relay.route import NOBODY, Asker, Route, Source
 
 logger = logging.getLogger(__name__)
 
 
-class TrackReader(Protocol):
-    """One viewer of a track."""
-
-    def started(self, first: int) -> None:
-        """Groups from ``first`` on will be told. Called once, before the first ``opened``."""
-
-    def opened(self, group: Group) -> None:
-        """A group that the reader's demand covers exists, perhaps complete already."""
-
-    def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
-        """A group of one frame, unreliably."""
-
-    def ended(self, error: RequestError | None, final: int | None) -> None:
-        """No group from ``final`` on will come; or the track failed. The last call."""
-
-
-class _Place:
-    """Where one reader stands."""
-
-    __slots__ = ("demand", "first")
-
-    def __init__(self, demand: Demand) -> None:
-        self.demand = demand
-        self.first: int | None = None
-
-
 class Track:
-    """One named track of one content instance."""
+    """One named track of one content instance.
+
+    Every call out of it may call back into it: sources answer inside ``subscribe``, readers leave
+    and join inside ``opened``. So state is changed before anybody is told, and whoever is told in
+    a loop is looked up again first.
+    """
 
     def __init__(self, path: str, name: str, cache: Cache, clock: Callable[[], float]) -> None:
         self.path = path
         self.name = name
         self.info: TrackInfo | None = None
         self.groups: dict[int, Group] = {}
+        self.fetched: dict[int, Group] = {}
+        """Groups that were asked for by number."""
         self.latest: int | None = None
         self.over = False
         """Ended or failed: nothing more will come, and nobody new may join."""
@@ -60,16 +41,20 @@ class Track:
         """A feed of another source, not yet known to carry the same content."""
         self.demand = Demand()
         """What all readers together want."""
-        self.on_probed: Callable[[Track, bool], None] = lambda _track, _fits: None
+        self.on_judged: Callable[[Track, bool | None], None] = lambda _track, _same: None
+        """Told whether a source carries the same content; None: nobody is left to ask for."""
         self._cache = cache
         self._clock = clock
         self._asking: Feed | None = None
-        """Only asks for the description, for somebody who has not subscribed."""
+        """Only asks for the description."""
+        self._retired: list[Feed] = []
+        """Feeds that still finish what they had begun when another took over."""
         self._fresh = False
         """Whether the feed has shown where the live edge is."""
         self._error: RequestError | None = None
-        self._readers: dict[TrackReader, _Place] = {}
+        self._readers: dict[TrackReader, Place] = {}
         self._answered = asyncio.Event()
+        self._waiting = 0
 
     @property
     def readers(self) -> int:
@@ -78,54 +63,70 @@ class Track:
 
     # Where it comes from.
 
-    def attach(self, source: Source | None, *, resume: bool = False) -> None:
-        """Take the track from ``source`` from now on; None: from nowhere for now."""
+    def attach(self, source: Source) -> None:
+        """Take the track from ``source`` from now on; groups under way come to their end."""
         self.drop_probe()
-        if self._asking is not None:
-            self._asking.close()
-            self._asking = None
-        self._drop_feed()
-        if source is None or self.over:
+        if self._asking is not None and self._asking.source is not source:
+            self._stop_asking()
+        old, self.feed = self.feed, None
+        if old is not None:
+            self._retire(old)
+        if self.over or self.feed is not None:
             return
         if self._readers:
-            self._open_feed(source, resume=resume)
-        elif not self._answered.is_set():
+            self._open_feed(source)
+        elif self._waiting:
             self.describe(source)
+
+    def lost(self, source: Source) -> None:
+        """``source`` has it no more: take it from nowhere for now."""
+        if self._asking is not None and self._asking.source is source:
+            self._stop_asking()
+        if self.probe is not None and self.probe.source is source:
+            self.drop_probe()
+        for feed in tuple(self._retired):
+            if feed.source is source:
+                feed.close()
+        if self.feed is not None and self.feed.source is source:
+            self._drop_feed()
 
     def describe(self, source: Source) -> None:
         """Ask ``source`` what the track is, unless that is known or asked already."""
-        if self.info is None and not self.over and self.feed is None and self._asking is None:
-            self._asking = Feed(self, source, resume=None, probing=False)
-            source.describe(self._asking)
+        if self.info is None and not self.over and self._asking is None:
+            self._asking = Feed(self, source)
+            self._asking.describe()
 
     def probe_source(self, source: Source) -> None:
-        """Find out whether ``source`` carries on where the feed stands; ``on_probed`` tells."""
+        """Find out whether ``source`` carries on where the feed stands; ``on_judged`` tells."""
         self.drop_probe()
-        self.probe = Feed(self, source, resume=None, probing=True)
-        source.describe(self.probe)
-        source.subscribe(self.probe)
+        self.probe = Feed(self, source, probing=True)
+        self.probe.describe()
 
     def drop_probe(self) -> None:
         """Forget a probe that is under way."""
         if self.probe is not None:
             probe, self.probe = self.probe, None
             probe.close()
-            probe.source.unsubscribe(probe)
 
-    def probed(self, feed: Feed, *, fits: bool) -> None:
-        """A probe's answer: when it fits the probe becomes the feed, and the old one retires."""
+    def probed(self, feed: Feed, *, fits: bool) -> bool:
+        """A probe's answer: when it fits the probe becomes the feed, and the old one retires.
+
+        Returns whether the probe is the track's feed now.
+        """
         if feed is not self.probe:
-            return
+            return False
         if not fits:
-            self.on_probed(self, False)
-            return
+            self.on_judged(self, False)
+            return False
         self.probe = None
         old, self.feed = self.feed, feed
         feed.adopt()
         if old is not None:
-            old.retire()
-        feed.source.update(feed)
-        self.on_probed(self, True)
+            self._retire(old)
+        if feed.live:
+            feed.source.update(feed)
+        self.on_judged(self, True)
+        return self.feed is feed
 
     # What the feed tells.
 
@@ -134,6 +135,7 @@ class Track:
         if self.info is None:
             self.info = info
             self._answered.set()
+        self._stop_asking()
 
     async def described_or_ended(self) -> TrackInfo:
         """The publisher's description, once it is there.
@@ -141,37 +143,50 @@ class Track:
         Raises:
             RequestError: the publisher refused the track, or nobody has it any more.
         """
-        await self._answered.wait()
+        self._waiting += 1
+        try:
+            await self._answered.wait()
+        finally:
+            self._waiting -= 1
+            self._stop_vain_question()
         if self.info is None:
             raise self._error or Cancelled("the track ended")
         return self.info
 
     def open_group(self, feed: Feed, sequence: int, first: int) -> Group | None:
         """Begin a group of ``feed``; None when it is there already or no longer wanted."""
-        old = self.groups.get(sequence)
-        if old is not None or (feed.resume is not None and sequence < feed.resume):
-            self._edge_seen(feed, sequence, told_later=False)
+        behind = feed.resume is not None and sequence < feed.resume
+        if (behind or not self._fresh) and self._forgotten(sequence):
+            # Older than all that is here: the publisher's numbers began anew.
+            if behind:
+                self.on_judged(self, False)
+                return None
+            self._start_over()
+        if behind:
             return None
-        now = self._clock()
-        group = Group(sequence, self._cache, now=now, first=first, track=self)
-        self.groups[sequence] = group
-        if self.latest is None or sequence > self.latest:
-            if self.latest is not None:
-                self._supersede(now)
-            self.latest = sequence
-        else:
-            newer = (g.opened_at for s, g in self.groups.items() if s > sequence)
-            group.superseded_at = min(newer, default=now)
-        self._edge_seen(feed, sequence, told_later=True)
-        for reader, place in tuple(self._readers.items()):
-            if place.first is not None and self._wants(place, group, now):
-                self._tell(reader, reader.opened, group)
+        group = None
+        if sequence not in self.groups:
+            group = Group(sequence, self._cache, now=self._clock(), first=first, track=self)
+            feed.began(group)
+            self._enter(group)
+        if not self._fresh:
+            # The first group of a feed shows where the live edge is: waiting readers can start.
+            self._fresh = True
+            for reader, place in tuple(self._readers.items()):
+                if place.first is None and self._readers.get(reader) is place:
+                    self._place(reader, place, feed.start)
+        elif group is not None:
+            now = self._clock()
+            for reader, place in tuple(self._readers.items()):
+                if self._readers.get(reader) is place and place.wants(group, now):
+                    self._tell(reader, reader.opened, group)
         return group
 
     def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
         """Tell every reader of a one-frame group; it is not kept."""
         for reader in tuple(self._readers):
-            self._tell(reader, reader.datagram, sequence, timestamp, payload)
+            if reader in self._readers:
+                self._tell(reader, reader.datagram, sequence, timestamp, payload)
 
     def ended(self, error: RequestError | None, final: int | None = None) -> None:
         """No more will come: tell every reader, and whoever waits for the description."""
@@ -180,23 +195,27 @@ class Track:
         self.over = True
         self.idle_since = self._clock()
         self._error = error
-        self.drop_probe()
-        self._drop_feed()
+        self._stop_asking()
+        self._drop_feeds()
         self._answered.set()
-        readers, self._readers = self._readers, {}
-        for reader in readers:
-            reader.ended(error, final)
+        while self._readers:
+            reader = next(iter(self._readers))
+            del self._readers[reader]
+            self._tell(reader, reader.ended, error, final)
 
     def discard(self, error: RequestError) -> None:
         """The content instance is gone: end the track and abort whatever it holds."""
-        groups, self.groups = self.groups, {}
-        for group in groups.values():
+        held = *self.groups.values(), *self.fetched.values()
+        self.groups, self.fetched = {}, {}
+        for group in held:
             group.abort(error)
         self.ended(error)
 
     # Who reads it.
 
-    def join(self, reader: TrackReader, demand: Demand, source: Source | None) -> None:
+    def join(
+        self, reader: TrackReader, demand: Demand, source: Source | None, asker: Asker = NOBODY
+    ) -> None:
         """Follow the track as ``demand`` says; ``source`` is asked if nobody followed before.
 
         Raises:
@@ -204,14 +223,14 @@ class Track:
         """
         if self.over:
             raise self._error or Cancelled("the track ended")
-        place = self._readers[reader] = _Place(demand)
+        place = self._readers[reader] = Place(demand, asker)
         self.idle_since = None
         changed = self._widen()
         if self.feed is None and source is not None:
-            self._open_feed(source, resume=False)
+            self._open_feed(source)
         elif changed and self.feed is not None:
             self.feed.source.update(self.feed)
-        if self._fresh and reader in self._readers:
+        if self._fresh and place.first is None and self._readers.get(reader) is place:
             self._place(reader, place)
 
     def change(self, reader: TrackReader, demand: Demand) -> None:
@@ -219,9 +238,13 @@ class Track:
         place = self._readers.get(reader)
         if place is None:
             return
-        place.demand = demand
+        old, place.demand = place.demand, demand
         if self._widen() and self.feed is not None:
             self.feed.source.update(self.feed)
+        if old.end is None or place.first is None:
+            return
+        for sequence in sorted(s for s in self.groups if s > old.end):
+            self._show(reader, place, sequence)
 
     def leave(self, reader: TrackReader) -> None:
         """Follow no more; the last one out ends the feed. Harmless when it has left."""
@@ -233,98 +256,140 @@ class Track:
             return
         self.idle_since = self._clock()
         self._fresh = False
-        self.drop_probe()
-        self._drop_feed()
+        self._drop_feeds()
+        self._stop_vain_question()
+
+    def expel(self, route: Route) -> None:
+        """End every reader that may not have what comes by ``route``: it came from there."""
+        for reader, place in tuple(self._readers.items()):
+            if self._readers.get(reader) is place and not place.asker.may_see(route):
+                self._fail(reader, Internal("it would get back what it sent"))
 
     # What is kept.
 
+    @property
+    def vacant(self) -> bool:
+        """Whether it holds nothing, and nobody reads it or waits for its description."""
+        return not (self._readers or self._waiting or self.groups or self.fetched or self._asking)
+
+    def cached(self, sequence: int | None) -> Group | None:
+        """The group, from its first frame on, if it is here; None asks for the latest."""
+        wanted = self.latest if sequence is None else sequence
+        if wanted is None:
+            return None
+        for group in (self.groups.get(wanted), self.fetched.get(wanted)):
+            if group is not None and group.first == 0:
+                return group
+        return None
+
+    def fetch(self, sequence: int, source: Source) -> Group:
+        """Ask ``source`` for one group; whoever asks while it is here gets the same one."""
+        now = self._clock()
+        group = Group(sequence, self._cache, now=now, track=self, fetched=True)
+        self.fetched[sequence] = group
+        source.fetch(self.path, self.name, group)
+        return group
+
     def forget(self, group: Group) -> None:
         """Take ``group`` out of the track."""
-        if self.groups.get(group.sequence) is group:
-            del self.groups[group.sequence]
+        held = self.fetched if group.fetched else self.groups
+        if held.get(group.sequence) is group:
+            del held[group.sequence]
+
+    def rest(self) -> None:
+        """Close retired feeds whose groups are gone, though their source never ended them."""
+        for feed in tuple(self._retired):
+            feed.rest()
+        self._retired = [feed for feed in self._retired if feed.live]
 
     # Inside.
 
-    def _open_feed(self, source: Source, *, resume: bool) -> None:
-        start = self.latest + 1 if resume and self._fresh and self.latest is not None else None
-        feed = self.feed = Feed(self, source, resume=start, probing=False)
-        if self.info is None:
-            source.describe(feed)
-        if feed.live:
-            source.subscribe(feed)
+    def _open_feed(self, source: Source) -> None:
+        start = self.latest + 1 if self._fresh and self.latest is not None else None
+        feed = self.feed = Feed(self, source, resume=start)
+        self.describe(source)
+        feed.subscribe()
+
+    def _retire(self, feed: Feed) -> None:
+        self._retired = [old for old in self._retired if old.live]
+        self._retired.append(feed)
+        feed.retire()
 
     def _drop_feed(self) -> None:
         feed, self.feed = self.feed, None
-        if feed is not None and feed.live:
+        if feed is not None:
             feed.close()
-            feed.source.unsubscribe(feed)
+
+    def _drop_feeds(self) -> None:
+        retired, self._retired = self._retired, []
+        probing = self.probe is not None
+        self.drop_probe()
+        self._drop_feed()
+        for feed in retired:
+            feed.close()
+        if probing:
+            self.on_judged(self, None)
+
+    def _stop_asking(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.close()
+
+    def _stop_vain_question(self) -> None:
+        if not self._waiting and not self._readers:
+            self._stop_asking()
 
     def _widen(self) -> bool:
         demand = Demand.widest([place.demand for place in self._readers.values()])
         changed, self.demand = demand != self.demand, demand
         return changed
 
-    def _supersede(self, now: float) -> None:
-        for group in self.groups.values():
-            if group.superseded_at is None and group.sequence <= (self.latest or 0):
-                group.superseded_at = now
+    def _enter(self, group: Group) -> None:
+        sequence, latest = group.sequence, self.latest
+        self.groups[sequence] = group
+        if latest is None or sequence > latest:
+            self.latest = sequence
+            # All before the latest were superseded when they came, or when it did.
+            if latest is not None and (old := self.groups.get(latest)) is not None:
+                old.supersede(group.opened_at)
+        else:
+            newer = (g.opened_at for s, g in self.groups.items() if s > sequence)
+            group.supersede(min(newer, default=group.opened_at))
 
-    def _edge_seen(self, feed: Feed, sequence: int, *, told_later: bool) -> None:
-        """The first group of a feed shows where the live edge is: waiting readers can start."""
-        if self._fresh or feed is not self.feed:
-            return
-        self._fresh = True
-        for reader, place in tuple(self._readers.items()):
-            if place.first is None:
-                self._place(reader, place, told_later=sequence if told_later else None)
+    def _forgotten(self, sequence: int) -> bool:
+        return self.latest is not None and sequence < min(self.groups, default=self.latest)
 
-    def _place(self, reader: TrackReader, place: _Place, told_later: int | None = None) -> None:
-        """Choose a reader's first group and tell it all from there on that exist."""
-        now = self._clock()
-        first = self._first_for(place.demand, now)
-        if first is None:
-            return
-        start = None if self.feed is None else self.feed.start
-        if told_later is not None and place.demand.reach and start is not None:
-            # What the source has promised and not sent yet is not in the table to be found.
-            first = min(first, max(start, place.demand.floor))
-        place.first = first
+    def _start_over(self) -> None:
+        """The publisher's numbers began anew while nobody followed: what is kept is of no use."""
+        groups, self.groups, self.latest = self.groups, {}, None
+        for group in groups.values():
+            group.abort(Internal("the publisher's numbers began anew"))
+
+    def _place(self, reader: TrackReader, place: Place, promised: int | None = None) -> None:
+        """Let a reader begin, and tell it all groups that exist from there on."""
+        first = place.begin(self.groups, self.latest or 0, promised, self._clock())
         self._tell(reader, reader.started, first)
         for sequence in sorted(self.groups):
-            group = self.groups.get(sequence)
-            if group is not None and sequence != told_later and self._wants(place, group, now):
-                self._tell(reader, reader.opened, group)
+            self._show(reader, place, sequence)
 
-    def _first_for(self, demand: Demand, now: float) -> int | None:
-        if self.latest is None:
-            return None
-        if demand.start is not None:
-            there = [s for s in self.groups if s >= demand.start]
-            return min(there, default=max(demand.start, self.latest))
-        if not demand.reach:
-            return self.latest
-        inside = [
-            s
-            for s, group in self.groups.items()
-            if s >= demand.floor and (s == self.latest or group.age(now) < demand.max_age)
-        ]
-        return min(inside, default=max(demand.floor, self.latest))
-
-    def _wants(self, place: _Place, group: Group, now: float) -> bool:
-        if place.first is None:
-            return False
-        if group.sequence >= place.first:
-            return True
-        demand = place.demand
-        late = demand.reach and group.sequence >= demand.floor
-        return late and group.age(now) < demand.max_age
+    def _show(self, reader: TrackReader, place: Place, sequence: int) -> None:
+        group = self.groups.get(sequence)
+        here = self._readers.get(reader) is place
+        if here and group is not None and place.wants(group, self._clock()):
+            self._tell(reader, reader.opened, group)
 
     def _tell(self, reader: TrackReader, call: Callable[..., None], *args: object) -> None:
         try:
             call(*args)
         except MoqError as error:
             logger.debug("track reader gave up reason=%s", error)
-            self.leave(reader)
+            self._fail(reader, error if isinstance(error, RequestError) else Internal(str(error)))
         except Exception:
             logger.exception("track reader failed")
+            self._fail(reader, Internal("its reader failed"))
+
+    def _fail(self, reader: TrackReader, error: RequestError) -> None:
+        """End the subscription of one reader; nothing happens once it has left."""
+        if reader in self._readers:
             self.leave(reader)
+            self._tell(reader, reader.ended, error, None)
