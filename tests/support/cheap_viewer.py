@@ -200,7 +200,7 @@ class CheapViewer:
                     self._control(stream, content)
                 case events.StreamReset(stream_id=stream, error_code=code):
                     if stream in self._waiting:
-                        raise Lost(f"subscription refused with {code:#x}")
+                        raise Lost(f"subscription refused with {lite05.plain_code(code):#x}")
                 case events.ConnectionTerminated(error_code=code, reason_phrase=reason):
                     raise Lost(f"connection ended with {code:#x} {reason}")
 
@@ -293,7 +293,7 @@ class CheapViewer:
         code, _ = buffer.pull_uint_var(), buffer.pull_uint_var()
         if number not in self._finished:
             stream = self._streams.get(number) or GroupStream(self.groups)
-            stream.reset(code)
+            stream.reset(lite05.plain_code(code))
             self._finish(number)
 
     def _slow_blocked(self, number: int, _: int, buffer: Buffer) -> None:

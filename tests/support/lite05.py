@@ -9,6 +9,10 @@ ANNOUNCE, SUBSCRIBE = 1, 2
 SUBSCRIBER = 2
 
 
+HTTP3_CODES = 0x52E4A40FA8DB
+"""Where HTTP/3 puts application codes; the Rust client and this relay use it on raw QUIC too."""
+
+
 class Unreadable(ValueError):
     """The peer sent what this little codec does not know."""
 
@@ -47,6 +51,14 @@ def read_fields(source: bytes | bytearray, at: int, count: int) -> tuple[list[in
         value, at = read
         values.append(value)
     return values, at
+
+
+def plain_code(code: int) -> int:
+    """A stream's reset code without HTTP/3's mapping."""
+    if code < HTTP3_CODES:
+        return code
+    shifted = code - HTTP3_CODES
+    return shifted - shifted // 0x1F
 
 
 def text(value: str) -> bytes:

@@ -49,6 +49,17 @@ def test_a_group_that_never_came_between_two_that_did_is_missing() -> None:
     assert groups.report()["missing"] == 1
 
 
+def test_a_group_that_was_given_up_counts_by_its_plain_code() -> None:
+    groups = Groups("video", Window())
+    stream = GroupStream({1: groups})
+    stream.take(0, group_bytes(4)[:30], 0, 30, fin=False)
+
+    stream.reset(lite05.plain_code(0x52E4A40FA8E0))
+
+    assert groups.report()["resets"] == {"0x5": 1}
+    assert groups.report()["groups"] == 0
+
+
 def test_a_window_counts_frames_by_when_they_were_published() -> None:
     second = 1_000_000_000
     now = time.monotonic_ns()
