@@ -11,7 +11,7 @@ from aioquic.quic.packet import QuicProtocolVersion
 from moq_relay.errors import ConfigError
 from moq_relay.sessions.transport import Refused
 from moq_relay.transports import tls
-from moq_relay.transports.quic import handshake
+from moq_relay.transports.quic import dialer, handshake
 from moq_relay.transports.quic.dialer import DialFailed, Trust, dial
 from moq_relay.transports.quic.endpoint import Limits
 from moq_relay.transports.quic.listener import listen
@@ -207,6 +207,34 @@ async def test_an_address_that_is_taken_is_a_configuration_error():
             )
 
 
+async def test_the_addresses_of_a_name_are_tried_in_turn(monkeypatch):
+    async with listening() as (listener, served):
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+            mute.bind(("127.0.0.1", 0))
+            port = mute.getsockname()[1]
+            found = [
+                (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", port, 0, 0)),
+                (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", port)),
+                (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", listener.port)),
+            ]
+
+            async def getaddrinfo(*_, **__):
+                return found
+
+            monkeypatch.setattr(dialer, "ADDRESS_SECONDS", 0.1)
+            monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+
+            async with call(listener):
+                await until(lambda: served)
+
+
+async def test_a_name_that_nobody_knows_is_a_failed_dial():
+    with pytest.raises(DialFailed, match="can't find"):
+        async with dial("relay.invalid", 1, accept=keep([]), protocols=PROTOCOLS):
+            pass
+
+
 # --- certificates ---------------------------------------------------------------------------------
 
 
@@ -354,6 +382,69 @@ async def test_closing_a_listener_tells_every_peer_and_every_session(path):
         await until(lambda: at_client.calls)
         assert at_client.calls == [("closed", 3, "going")]
         assert listener.live() == type(listener.live())(0, 0, 0, 0)
+
+
+async def test_a_reason_of_any_length_reaches_the_peer_as_far_as_it_fits():
+    async with listening() as (listener, served), call(listener) as client:
+        await until(lambda: served)
+        at_client = client.events
+
+        served[0].close(5, "ü" * 5000)
+
+        await until(lambda: at_client.calls)
+        assert at_client.calls == [("closed", 5, "ü" * 128)]
+
+
+async def test_a_full_socket_lets_the_connections_that_waited_go_first():
+    async with (
+        listening() as (listener, served),
+        call(listener) as one,
+        call(listener) as two,
+    ):
+        await until(lambda: len(served) == 2)
+        io = listener._endpoint._io
+        sent, send = [], io.send
+        io.send = lambda datagrams: sent.append(datagrams[0][1])
+        io._keep([b""], ("127.0.0.1", 9))  # as if the kernel had refused it
+        for transport in served:
+            transport.send(transport.open_uni(), b"x")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sent == []
+        io.send = send
+
+        await until(lambda: one.events.data and two.events.data)
+
+
+async def test_what_was_not_read_is_not_granted_again():
+    limits = Limits(connection_bytes=100_000, stream_bytes=60_000)
+    async with listening(limits=limits) as (listener, served), call(listener) as client:
+        await until(lambda: served)
+        at_client = client.events
+        engine = client._engine
+        engine._remote_max_data = 10**9
+        for _ in range(5):
+            stream = client.open_uni()
+            client.send(stream, bytes(50_000))
+            engine._streams[stream].sender._pending.subtract(0, 49_999)
+
+        await until(lambda: at_client.calls)
+        assert at_client.calls == [("closed", 1, "Over connection data limit")]
+
+
+async def test_what_was_read_is_granted_again():
+    limits = Limits(connection_bytes=100_000, stream_bytes=60_000)
+    async with listening(limits=limits) as (listener, served), call(listener) as client:
+        await until(lambda: served)
+        events = served[0].events
+        for n in range(20):
+            stream = client.open_uni()
+            client.send(stream, bytes(50_000), fin=n % 2 == 0)
+            if n % 2:
+                await until(lambda: len(events.data.get(stream, b"")) == 50_000)  # noqa: B023
+                client.reset(stream, 1)
+
+        await until(lambda: len(events.fins) == len(events.calls) == 10)
 
 
 async def test_a_close_that_is_lost_is_said_again():

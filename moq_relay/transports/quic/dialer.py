@@ -12,11 +12,14 @@ from aioquic.h3.connection import H3_ALPN
 from moq_relay.errors import SessionError
 from moq_relay.sessions.transport import Accept, Arrival, Events, Transport
 from moq_relay.transports.quic.connection import QuicTransport, RawBinding
-from moq_relay.transports.quic.datagram_io import bind
+from moq_relay.transports.quic.datagram_io import Address, bind
 from moq_relay.transports.quic.driver import Binding, Connection
 from moq_relay.transports.quic.endpoint import Endpoint, Limits, configuration
 from moq_relay.transports.quic.engine import Engine
 from moq_relay.transports.quic.webtransport import Request, WebTransportBinding
+
+ADDRESS_SECONDS = 1.5
+"""How long an address of a name has to answer while there are others to try."""
 
 
 class DialFailed(SessionError):
@@ -40,6 +43,82 @@ class Trust:
     """Certificates in PEM to believe; None: those of the system's usual list."""
 
 
+class Dialer:
+    """What all attempts of one dial have in common."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        accept: Accept,
+        protocols: Sequence[str],
+        path: str | None,
+        trust: Trust,
+        server_name: str,
+        limits: Limits,
+    ) -> None:
+        """Prepare to connect; `dial` explains the rest."""
+        self._accept = accept
+        self._path = path
+        self._protocols = protocols
+        self._limits = limits
+        self._authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        alpns = list(protocols) if path is None else H3_ALPN
+        self._settings = configuration(limits, alpns, is_client=True)
+        self._settings.server_name = server_name
+        self._settings.cadata = trust.roots
+        self._settings.verify_mode = ssl.CERT_REQUIRED if trust.verify else ssl.CERT_NONE
+        self._ready: asyncio.Future[QuicTransport] = asyncio.get_running_loop().create_future()
+
+    async def attempt(self, family: int, address: Address) -> tuple[Endpoint, QuicTransport]:
+        """Connect to one address; the caller closes the endpoint.
+
+        Raises:
+            DialFailed: there is no session.
+        """
+        self._ready = asyncio.get_running_loop().create_future()
+        any_address = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104
+        try:
+            sock = bind(family, (any_address, 0))
+        except OSError as error:
+            raise DialFailed(f"can't open a socket: {error.strerror}") from error
+        endpoint = Endpoint(
+            sock, self._limits, ended=lambda code, reason: self._fail(reason, code=code)
+        )
+        engine = Engine(self._settings, streams=self._limits.streams)
+        connection = endpoint.add(engine, self._choose, address)
+        try:
+            engine.connect(address, now=connection.started_at)
+            connection.touch()
+            return endpoint, await self._ready
+        except BaseException:
+            endpoint.close()
+            raise
+
+    def _fail(self, reason: str, *, code: int | None = None, status: int | None = None) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(DialFailed(reason, code=code, status=status))
+
+    def _accepted(self, arrival: Arrival, transport: Transport) -> Events:
+        events = self._accept(arrival, transport)
+        assert isinstance(transport, QuicTransport)
+        if not self._ready.done():
+            self._ready.set_result(transport)
+        return events
+
+    def _choose(self, connection: Connection, alpn: str | None) -> Binding:
+        if self._path is None:
+            return RawBinding(connection, alpn, self._accepted)
+        request = Request(
+            authority=self._authority,
+            path=self._path,
+            protocols=self._protocols,
+            refused=lambda status: self._fail(f"refused with status {status}", status=status),
+        )
+        return WebTransportBinding(connection, self._accepted, request=request)
+
+
 @contextlib.asynccontextmanager
 async def dial(
     host: str,
@@ -55,6 +134,8 @@ async def dial(
     """Connect to a server, and end the connection on leaving.
 
     Args:
+        host: a name or an address; the addresses of a name are tried in turn, each but the last
+            for ``ADDRESS_SECONDS``.
         accept: called once, when there is a session to be had.
         protocols: versions to offer, best first.
         path: ``/path?query`` of a WebTransport session; None for raw QUIC.
@@ -64,49 +145,28 @@ async def dial(
         DialFailed: there is no session, for a reason that its text, code or status tells.
     """
     loop = asyncio.get_running_loop()
-    limits = limits or Limits()
-    trust = trust or Trust()
+    dialer = Dialer(
+        host,
+        port,
+        accept=accept,
+        protocols=protocols,
+        path=path,
+        trust=trust or Trust(),
+        server_name=server_name or host,
+        limits=limits or Limits(),
+    )
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        family, address = found[0][0], found[0][4]
-        sock = bind(family, ("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104
     except OSError as error:
-        raise DialFailed(f"can't reach udp {host}:{port}: {error.strerror}") from error
-
-    ready: asyncio.Future[QuicTransport] = loop.create_future()
-
-    def fail(reason: str, *, code: int | None = None, status: int | None = None) -> None:
-        if not ready.done():
-            ready.set_exception(DialFailed(reason, code=code, status=status))
-
-    def accepted(arrival: Arrival, transport: Transport) -> Events:
-        events = accept(arrival, transport)
-        assert isinstance(transport, QuicTransport)
-        if not ready.done():
-            ready.set_result(transport)
-        return events
-
-    def choose(connection: Connection, alpn: str | None) -> Binding:
-        if path is None:
-            return RawBinding(connection, alpn, accepted)
-        request = Request(
-            authority=f"{f'[{host}]' if ':' in host else host}:{port}",
-            path=path,
-            protocols=protocols,
-            refused=lambda status: fail(f"refused with status {status}", status=status),
-        )
-        return WebTransportBinding(connection, accepted, request=request)
-
-    settings = configuration(limits, list(protocols) if path is None else H3_ALPN, is_client=True)
-    settings.server_name = server_name or host
-    settings.cadata = trust.roots
-    settings.verify_mode = ssl.CERT_REQUIRED if trust.verify else ssl.CERT_NONE
-    endpoint = Endpoint(sock, limits, ended=lambda code, reason: fail(reason, code=code))
-    engine = Engine(settings, streams=limits.streams)
-    connection = endpoint.add(engine, choose, address)
+        raise DialFailed(f"can't find {host}: {error.strerror}") from error
+    for family, _, _, _, address in found[:-1]:
+        with contextlib.suppress(DialFailed, TimeoutError):
+            async with asyncio.timeout(ADDRESS_SECONDS):
+                endpoint, transport = await dialer.attempt(family, address)
+            break
+    else:
+        endpoint, transport = await dialer.attempt(found[-1][0], found[-1][4])
     try:
-        engine.connect(address, now=connection.started_at)
-        connection.touch()
-        yield await ready
+        yield transport
     finally:
         endpoint.close()

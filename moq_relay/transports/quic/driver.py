@@ -15,6 +15,8 @@ from moq_relay.transports.quic.engine import Engine
 TIMER_SLACK = 0.0005
 """Seconds that a timer may come late: loops round to milliseconds, and early ones fire in vain."""
 
+REASON_BYTES = 256
+
 INTERNAL_ERROR = 1
 """Session close code for what is nobody's fault but ours."""
 
@@ -185,7 +187,9 @@ class Connection:
     def close(self, code: int, reason: str) -> None:
         """End the connection with an application code, after what may still leave."""
         if self._closing is None:
-            self._closing = (code, reason)
+            # It has to fit in one packet with the rest of the frame.
+            text = reason.encode()[:REASON_BYTES].decode(errors="ignore")
+            self._closing = (code, text)
             self.touch()
 
     def linger(self, seconds: float) -> None:

@@ -139,8 +139,9 @@ class Endpoint:
         return connection
 
     def send(self, data: bytes, address: Address) -> None:
-        """Send one datagram that belongs to no connection."""
-        self._io.send([(data, address)])
+        """Send one datagram that belongs to no connection; dropped when the socket is full."""
+        if not self._io.blocked:
+            self._io.send([(data, address)])
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """End every connection, tell its session, and close the socket."""

@@ -17,8 +17,9 @@ from aioquic.quic.connection import (
     QuicReceiveContext,
 )
 from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
-from aioquic.quic.stream import QuicStream, QuicStreamSender
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
 from moq_relay.sessions.transport import UNI, Buffer
 from moq_relay.transports.quic.slices import SendLedger, SliceSender
@@ -210,6 +211,23 @@ class Engine(QuicConnection):
         super()._unblock_streams(is_unidirectional)
         self.credit_grew = True
 
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        """Grant the peer as much as was read, not as much as it sent.
+
+        aioquic doubles the limit as it is used up, read or not: one byte at the end of each
+        stream's window would make it set aside all of that window, without end.
+        """
+        limit, window = self._local_max_data, self._configuration.max_data
+        used = limit.used
+        if used + window // 2 > limit.value:
+            held = sum(len(stream.receiver._buffer) for stream in self._streams.values())
+            limit.value = max(limit.value, used - held + window)
+        limit.used = 0
+        try:
+            super()._write_connection_limits(builder, space)
+        finally:
+            limit.used = used
+
     def _payload_received(
         self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False
     ) -> tuple[bool, bool]:
@@ -257,9 +275,11 @@ PRIVATE: dict[type, dict[str, type | None]] = {
     QuicConnection: {
         "_close_event": None,
         "_close_pending": bool,
+        "_configuration": QuicConfiguration,
         "_datagrams_pending": deque,
         "_get_or_create_stream_for_send": type(lambda: None),
         "_handshake_confirmed": bool,
+        "_local_max_data": Limit,
         "_local_max_streams_bidi": Limit,
         "_local_max_streams_uni": Limit,
         "_local_next_stream_id_bidi": int,
@@ -279,6 +299,7 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_streams": dict,
         "_streams_queue": list,
         "_unblock_streams": type(lambda: None),
+        "_write_connection_limits": type(lambda: None),
     },
     QuicPacketRecovery: {
         "_on_packets_lost": type(lambda: None),
@@ -286,6 +307,7 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_rtt_smoothed": float,
     },
     QuicPacketSpace: {"ack_at": None, "largest_received_packet": int},
+    QuicStreamReceiver: {"_buffer": bytearray},
     QuicStreamSender: {"_reset_error_code": None, "is_finished": bool, "reset_pending": bool},
     QuicStream: {"receiver": object, "sender": object},
     H3Connection: {"_stream": dict},

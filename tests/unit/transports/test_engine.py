@@ -10,7 +10,7 @@ from aioquic.h3.connection import H3Connection
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
-from aioquic.quic.stream import QuicStream, QuicStreamSender
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
 from moq_relay.transports.quic import engine
 
@@ -24,6 +24,7 @@ def instances():
         QuicPacketRecovery: quic._loss,
         QuicPacketSpace: QuicPacketSpace(),
         QuicStream: stream,
+        QuicStreamReceiver: stream.receiver,
         QuicStreamSender: stream.sender,
         H3Connection: H3Connection(engine.Engine(configuration, streams=8)),
     }
@@ -71,6 +72,7 @@ def test_the_list_of_private_names_is_complete():
         ("_get_or_create_stream_for_send", ["stream_id"]),
         ("_payload_received", ["context", "plain", "crypto_frame_required"]),
         ("_unblock_streams", ["is_unidirectional"]),
+        ("_write_connection_limits", ["builder", "space"]),
         ("reset_stream", ["stream_id", "error_code"]),
         ("stop_stream", ["stream_id", "error_code"]),
         ("send_stream_data", ["stream_id", "data", "end_stream"]),
