@@ -688,6 +688,7 @@ async def test_subscriptions_that_come_and_go_leave_nothing_behind(version):
         viewer = await relay.viewer(version)
         peers = (viewer.peer, publisher.peer)
         sessions = [relay.session(peer) for peer in peers]
+        await until(lambda: not any(session._deaf for session in sessions))
         before = [live(session) for session in sessions]
 
         for cycle in range(100):
