@@ -119,3 +119,15 @@ class TooManySessions(SessionError):
 
 class ConfigError(MoqError):
     """The configuration cannot work; the text says what, where and what to do."""
+
+
+class ClusterError(MoqError):
+    """Costs the cluster's view: what flows goes on, with what this node knows."""
+
+
+class RegistryUnavailable(ClusterError):
+    """Nobody knows whether the registry did it; ask again when the road is up."""
+
+
+class RegistryError(ClusterError):
+    """The registry answered, and refused: its text says why."""

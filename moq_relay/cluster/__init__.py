@@ -1,0 +1,1 @@
+"""Several nodes as one: who is a member, who has what, and how it gets here."""

@@ -1,0 +1,382 @@
+"""The registry as a node uses it: who is there, who has what, and what this node has.
+
+What it says of others is the node's own copy, kept by events and proven by cursors; what it says
+of this node is the truth, and is brought to the registry. Without the registry the copy stays, the
+node is *isolated*, and everything is re-asserted when the road is up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from moq_relay.cluster.backoff import Backoff, pause
+from moq_relay.cluster.clock import RedisClock
+from moq_relay.cluster.cursor import Feed
+from moq_relay.cluster.keys import Shard
+from moq_relay.cluster.lookup import Lookups
+from moq_relay.cluster.membership import NAME_TAKEN, Membership
+from moq_relay.cluster.reaper import Reaper
+from moq_relay.cluster.records import Member, State, encode
+from moq_relay.cluster.road import Connected, Lost, Message, Road, RoadEvent, ServerFacts
+from moq_relay.cluster.status import RegistrySettings, RegistryStatus
+from moq_relay.cluster.table import ClaimView, Listener, MemberView, Table
+from moq_relay.cluster.writer import Registration, Writer
+from moq_relay.errors import ClusterError, RegistryUnavailable
+
+logger = logging.getLogger(__name__)
+
+MAX_BACKOFF_SECONDS = 1.0
+"""The longest pause before the registry is tried again."""
+IDLE_SECONDS = 3600.0
+
+
+class Registry:
+    """One node's end of the registry, over any road."""
+
+    def __init__(
+        self,
+        road: Road,
+        *,
+        node: str,
+        region: str = "",
+        hop: int = 0,
+        roles: Sequence[str] = (),
+        version: str = "",
+        settings: RegistrySettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        link_is_up: Callable[[str], bool] = lambda _node: False,
+    ) -> None:
+        self.settings = settings = settings or RegistrySettings()
+        self._road = road
+        self._clock = clock
+        self._link_is_up = link_is_up
+        self._redis_clock = RedisClock(clock)
+        self._table = Table(
+            settings.shards,
+            retention=settings.lease + MAX_BACKOFF_SECONDS,
+            clock=clock,
+            redis_now=self._redis_clock.now,
+        )
+        member = Member(
+            node=node,
+            generation=0,
+            instance=secrets.token_hex(8),
+            region=region,
+            hop=hop,
+            roles=tuple(roles),
+            version=version,
+        )
+        self._writer = Writer(
+            self._table, member.instance, clock=clock, outdated=self._claims_outdated
+        )
+        self._membership = Membership(
+            member,
+            self._table,
+            clock,
+            self._redis_clock,
+            self._writer.registered,
+            renew_seconds=settings.renew,
+            lease_seconds=settings.lease,
+        )
+        self._reaper = Reaper(self._table, lease_seconds=settings.lease)
+        self._connected = False
+        self._why_lost = "not reached yet"
+        self._lost = 0
+        self._facts = ServerFacts()
+        self._proven = clock()
+        self._version = 0
+        self._sync_wake = asyncio.Event()
+        self._member_wake = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._lookups = Lookups(self._table, self._call, self._after_sync)
+
+    # What it says.
+
+    @property
+    def node(self) -> str:
+        """This node's name."""
+        return self._membership.member.node
+
+    @property
+    def members(self) -> dict[str, MemberView]:
+        """Every member known here, by name; this node too, once it is registered."""
+        return self._table.members()
+
+    @property
+    def version(self) -> int:
+        """The cluster's version: how many changes of the membership there were. Never goes back."""
+        self._version = max(self._version, self._table.members_feed.sequence)
+        return self._version
+
+    def claims(self, path: str) -> list[ClaimView]:
+        """Who has ``path``, newest publisher first; from the copy, at once."""
+        return self._table.claims(path)
+
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        """The paths under ``prefix`` that somebody has, in no order."""
+        return self._table.paths(prefix)
+
+    def own_since(self, path: str) -> float | None:
+        """When this node's publisher of ``path`` appeared, on Redis' clock; None until it said."""
+        local = self._writer.local.get(path)
+        return None if local is None or local.since_us is None else local.since_us / 1e6
+
+    def redis_now(self) -> float:
+        """Seconds on Redis' clock; 0 before the first renewal."""
+        return self._redis_clock.now()
+
+    def watch(self, listener: Listener) -> None:
+        """Tell ``listener`` of every change from now on."""
+        self._table.watch(listener)
+
+    def unwatch(self, listener: Listener) -> None:
+        """Tell it no more."""
+        self._table.unwatch(listener)
+
+    @property
+    def status(self) -> RegistryStatus:
+        """How it stands."""
+        counters, odd = self._table.counters, self._table.odd
+        return RegistryStatus(
+            connected=self._connected,
+            isolated=self._isolated(),
+            staleness_seconds=self._clock() - self._proven,
+            generation=self._membership.generation,
+            facts=self._facts,
+            members=len(self._table.members_feed.records.get("", ())),
+            events=counters.events,
+            epoch_changes=counters.epoch_changes,
+            gaps=counters.gaps,
+            deltas=counters.deltas,
+            snapshots=counters.snapshots,
+            refused=self._writer.refused,
+            registrations=self._membership.registrations,
+            fenced=self._membership.fenced,
+            reasserted=self._writer.reasserted,
+            repaired_missing=self._writer.repairs.missing,
+            repaired_ghost=self._writer.repairs.ghost,
+            reaped=self._reaper.reaped,
+            stale_routes=self._table.stale_routes(),
+            lost=self._lost,
+            unknown_lines=odd.lines,
+            unknown_fields=odd.fields,
+            malformed=odd.malformed,
+            clock_error_seconds=self._redis_clock.error_seconds,
+        )
+
+    def _isolated(self) -> str | None:
+        if not self._connected:
+            return f"the registry is unreachable: {self._why_lost}"
+        if self._membership.name_taken:
+            return NAME_TAKEN
+        if not self._membership.settled:
+            return "not registered yet"
+        return None
+
+    # What this node has.
+
+    def claim(self, path: str, age_seconds: float, hops: Iterable[int] = ()) -> None:
+        """This node has ``path``; returns at once, the others hear of it a moment later.
+
+        Said again of another publisher (of another age) it moves the claim to that one.
+
+        Args:
+            path: of the broadcast.
+            age_seconds: how long its newest publisher has been here.
+            hops: ids that the announcement passed, publisher first.
+        """
+        self._writer.claim(path, age_seconds, hops)
+
+    def release(self, path: str) -> None:
+        """This node no longer has ``path``."""
+        self._writer.release(path)
+
+    def set_state(self, state: State) -> None:
+        """Say to all that this node drains, or is up again."""
+        self._membership.set_state(state)
+        self._member_wake.set()
+
+    # What is asked.
+
+    async def lookup(self, path: str) -> list[ClaimView]:
+        """Who has ``path`` by the registry itself; one question for all who ask at once.
+
+        Raises:
+            RegistryUnavailable: nobody knows.
+        """
+        if self._tasks is None or not self._connected:
+            raise RegistryUnavailable(self._isolated() or "the registry is not running")
+        return await self._lookups.ask(path, self._tasks)
+
+    # Its life.
+
+    async def run(self) -> None:
+        """Keep it all going until cancelled; then unregister. No outage raises."""
+        async with asyncio.TaskGroup() as outer:
+            road = outer.create_task(self._road.run(self._deliver), name="registry-road")
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    self._tasks = tasks
+                    tasks.create_task(self._sync(), name="registry-sync")
+                    tasks.create_task(self._hold(), name="registry-hold")
+                    tasks.create_task(self._write(), name="registry-write")
+                    tasks.create_task(self._sweep(), name="registry-sweep")
+            finally:
+                self._tasks = None
+                await self._leave()
+                road.cancel()
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.command_timeout):
+                await self._membership.leave(self._call)
+        except (ClusterError, TimeoutError) as error:
+            logger.info("not unregistered node=%s reason=%s", self.node, error)
+
+    async def _call(self, script: str, shard: Shard, args: Sequence[str]) -> list[Any]:
+        return await self._road.call(script, shard, args)
+
+    def _deliver(self, event: RoadEvent) -> None:
+        match event:
+            case Message(shard, text):
+                feed = self._table.feed(shard)
+                if feed is None:
+                    return
+                feed.message(text)
+                self._after_sync(feed)
+            case Connected(shards, facts):
+                self._connected, self._facts = True, facts
+                self._membership.road_changed()
+                if shards != len(self._table.shards):
+                    self._table.reshape(shards)
+                    self._writer.reshape()
+                for feed in self._table.feeds():
+                    feed.attached, feed.wanted = False, True
+                logger.info("registry up server=%s version=%s", facts.name, facts.version)
+                self._sync_wake.set()
+            case Lost(reason):
+                if self._connected:
+                    logger.warning("registry lost reason=%s", reason)
+                    self._lost += 1
+                self._connected, self._why_lost = False, reason
+                self._membership.road_changed()
+
+    def _after_sync(self, feed: Feed) -> None:
+        if feed.wanted:
+            self._sync_wake.set()
+        self._table.tell()
+
+    def _claims_outdated(self, generation: int) -> None:
+        self._membership.outdated(generation)
+        self._member_wake.set()
+
+    async def _sync(self) -> None:
+        """Read anew whatever feed is wanted."""
+        backoff = Backoff(cap=MAX_BACKOFF_SECONDS)
+        while True:
+            await self._sync_wake.wait()
+            self._sync_wake.clear()
+            if not self._connected:
+                continue
+            wanted = [feed for feed in self._table.feeds() if feed.wanted]
+            if not wanted:
+                continue
+            async with asyncio.TaskGroup() as tasks:
+                for feed in wanted:
+                    tasks.create_task(self._resync(feed), name=f"registry-sync-{feed.shard}")
+            self._table.tell()
+            if not self._membership.settled:
+                self._member_wake.set()
+            if self._writer.pending():
+                self._writer.wake.set()
+            if self._behind():
+                await backoff.pause()
+                self._sync_wake.set()
+            else:
+                backoff.reset()
+
+    def _behind(self) -> bool:
+        return self._connected and any(feed.wanted for feed in self._table.feeds())
+
+    async def _resync(self, feed: Feed) -> None:
+        try:
+            if await feed.resync(self._call) and feed.shard is not None:
+                self._writer.unsure(feed.shard)
+        except ClusterError as error:
+            logger.debug("sync failed feed=%s reason=%s", feed.shard, error)
+
+    async def _hold(self) -> None:
+        """Stay a member, and prove the copy."""
+        backoff = Backoff(cap=MAX_BACKOFF_SECONDS)
+        while True:
+            seconds = IDLE_SECONDS
+            if self._connected:
+                try:
+                    seconds = await self._membership.turn(self._call)
+                    await self._poll()
+                    backoff.reset()
+                except ClusterError as error:
+                    logger.debug("renewal failed reason=%s", error)
+                    seconds = backoff.next_delay()
+                self._sync_wake.set()
+                if self._writer.pending():
+                    self._writer.wake.set()
+            await pause(seconds, self._member_wake)
+            self._member_wake.clear()
+
+    async def _poll(self) -> None:
+        """Ask for the end of every feed that was silent since the last time."""
+        feeds = [feed for feed in self._table.feeds() if not feed.wanted]
+        async with asyncio.TaskGroup() as tasks:
+            for feed in feeds:
+                if not feed.heard:
+                    tasks.create_task(self._poll_feed(feed), name="registry-poll")
+                feed.heard = False
+        if self._membership.settled and not self._behind():
+            self._proven = self._clock()
+        self._table.tell()
+
+    async def _poll_feed(self, feed: Feed) -> None:
+        try:
+            await feed.poll(self._call)
+        except ClusterError:
+            feed.wanted = True
+
+    async def _write(self) -> None:
+        """Bring the registry to what this node has."""
+        backoff = Backoff(cap=MAX_BACKOFF_SECONDS)
+        while True:
+            await self._writer.wake.wait()
+            await pause(self.settings.coalesce)
+            self._writer.wake.clear()
+            generation = self._membership.generation
+            if not self._connected or not self._membership.settled or generation is None:
+                self._writer.forget()
+                continue
+            by = Registration(encode(self.node), generation)
+            if await self._writer.flush(self._call, by):
+                backoff.reset()
+                continue
+            self._sync_wake.set()
+            await backoff.pause()
+            self._writer.wake.set()
+
+    async def _sweep(self) -> None:
+        """Let go of what is over, here and, on a straight road, in the registry."""
+        step = self.settings.lease / 8
+        audit_due = self._clock()
+        while True:
+            await pause(step)
+            self._table.sweep(self._clock(), self._link_is_up)
+            if not self._connected:
+                continue
+            if self._clock() >= audit_due:
+                audit_due = self._clock() + self.settings.audit / len(self._table.shards)
+                self._writer.next_turn()
+            if self._road.straight:
+                await self._reaper.run(self._call)
