@@ -96,6 +96,12 @@ async def test_a_description_that_cannot_be_had_says_why(version):
         (await publisher.peer.asked(BiStream.TRACK)).finish()
         assert await stream.was_reset() == 0x12
 
+        stream = viewer.track("a", "broken")
+        asked = await publisher.peer.asked(BiStream.TRACK)
+        asked.raw(b"\x01\x00")
+        assert await stream.was_reset() == 0x12
+        assert await asked.was_stopped() == 1
+
         stream = viewer.track("a", "gone")
         await publisher.peer.asked(BiStream.TRACK)
         publisher.peer.transport.close(0, "")
