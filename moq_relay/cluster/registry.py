@@ -258,11 +258,13 @@ class Registry:
                 for feed in self._table.feeds():
                     feed.attached, feed.wanted = False, True
                 logger.info("registry up server=%s version=%s", facts.name, facts.version)
+                for warning in facts.warnings:
+                    logger.warning("registry at risk reason=%s", warning)
                 self._sync_wake.set()
             case Lost(reason):
-                if self._connected:
+                if self._tasks is not None and (self._connected or reason != self._why_lost):
                     logger.warning("registry lost reason=%s", reason)
-                    self._lost += 1
+                self._lost += self._connected
                 self._connected, self._why_lost = False, reason
                 self._membership.road_changed()
 

@@ -28,6 +28,12 @@ BREACHES = [
     ("The codec knows no time and no tasks", "wire/__init__.py", "import asyncio"),
     ("Only one package knows the QUIC engine", "daemon/__init__.py", "import aioquic"),
     ("Only the daemon knows settings and HTTP", "transports/__init__.py", "import aiohttp"),
+    ("The floors", "transports/__init__.py", "import moq_relay.cluster"),
+    ("The floors", "cluster/__init__.py", "import moq_relay.daemon"),
+    ("Only one package knows the QUIC engine", "cluster/__init__.py", "import aioquic"),
+    ("Only the daemon knows settings and HTTP", "cluster/__init__.py", "import aiohttp"),
+    ("Only one module knows Redis", "cluster/registry.py", "import redis"),
+    ("Only one module knows Redis", "daemon/__init__.py", "import redis"),
 ]
 
 
