@@ -54,7 +54,8 @@ class Fetches:
     async def _fetch(self, path: str, track: str, group: Group) -> None:
         await self._session.may_request(lambda: group.open)
         if not group.open:
-            del self._asked[group]
+            # The session may have ended meanwhile, and forgotten all fetches.
+            self._asked.pop(group, None)
             return
         request = self._asked[group] = self._session.open_request()
         request.write_type(BiStream.FETCH)
