@@ -60,7 +60,7 @@ def verdicts(rows: Sequence[Row]) -> str:
 
 
 def cost(rows: Iterable[Row], peer: str, viewers: int) -> float | None:
-    """Median cost of a relay at a number of viewers; None where no row was complete."""
+    """Median cost of a relay at a number of viewers; None where most rounds were not complete."""
     return _median(_complete(rows, peer, viewers), lambda row: row.cpu_per_gb)
 
 
@@ -128,9 +128,10 @@ def _cell(rows: Iterable[Row], field: Callable[[Row], float | None], form: str) 
 
 
 def _complete(rows: Iterable[Row], peer: str, viewers: int) -> list[Row]:
-    return [
-        row for row in rows if row.peer == peer and row.viewers == viewers and row.refused is None
-    ]
+    """Complete rounds; none when they are the lesser part, which luck would have chosen."""
+    rounds = [row for row in rows if row.peer == peer and row.viewers == viewers]
+    complete = [row for row in rounds if row.refused is None]
+    return complete if 2 * len(complete) > len(rounds) else []
 
 
 def _median(rows: Iterable[Row], field: Callable[[Row], float | None]) -> float | None:

@@ -95,6 +95,15 @@ def test_a_refused_row_is_shown_and_never_compared() -> None:
     assert "0.50 of naive-uvloop" in judged
 
 
+def test_a_relay_that_was_complete_by_luck_is_not_compared() -> None:
+    rows = [row("ours", 80, 40.0), row("naive-uvloop", 80, 40.0)]
+    rows += [row("naive-uvloop", 80, 90.0, refused="only 58.0% delivered") for _ in range(2)]
+
+    judged = compared(rows)
+
+    assert "naive-uvloop" not in judged
+
+
 def test_a_missed_goal_is_called_missed() -> None:
     rows = [row("ours", 12, 90.0), row("naive-asyncio", 12, 100.0)]
 
