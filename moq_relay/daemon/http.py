@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from moq_relay.daemon.auth import Authority
+from moq_relay.daemon.auth import TOKEN, Authority, bearer
 from moq_relay.daemon.demo import CLOCK, PATH, RATE, SCENE
 from moq_relay.errors import (
     Evicted,
@@ -151,17 +151,17 @@ class PublicHttp:
 
     async def _announced(self, request: web.Request) -> web.Response:
         prefix = normalise(request.match_info.get("prefix", ""))
-        access = self._authority.below(prefix)
+        access = self._authority.below(prefix, _token(request))
         if not access.subscribe:
-            raise Unauthorized(f"nothing below /{prefix} is public")
+            raise Unauthorized(f"nothing below /{prefix} may be watched")
         paths = [path for path in self._origin.paths(prefix) if access.may_subscribe(path)]
         return web.Response(text="".join(f"{path}\n" for path in paths), headers=EVERYWHERE)
 
     async def _fetch(self, request: web.Request) -> web.Response:
         path, _, track = request.match_info["path"].rpartition("/")
         path = normalise(path)
-        if not self._authority.below(path).may_subscribe(path):
-            raise Unauthorized(f"/{path} is not public")
+        if not self._authority.below(path, _token(request)).may_subscribe(path):
+            raise Unauthorized(f"/{path} may not be watched")
         sequence = _sequence(request.query.get("group"))
         if not self._fetches_free:
             raise web.HTTPServiceUnavailable(text="too many fetches at a time; try again\n")
@@ -218,6 +218,10 @@ def page(name: str, kind: str) -> Answer:
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=PAGE)
 
     return answer
+
+
+def _token(request: web.Request) -> str | None:
+    return bearer(request.headers.get("Authorization")) or request.query.get(TOKEN)
 
 
 def _sequence(text: str | None) -> int | None:

@@ -13,6 +13,18 @@ class Access:
     """Every path on the session's wire is relative to this."""
     publish: tuple[str, ...] = ("",)
     subscribe: tuple[str, ...] = ("",)
+    cluster: bool = False
+    """Whether the peer is a node of the cluster, and may do what nodes do with each other."""
+    node: str | None = None
+    """The URL of the node that the peer's token proves it to be."""
+    register: str | None = None
+    """The URL of the node as which the peer wants to join here."""
+    challenge: str | None = None
+    """The peer came only to ask whether this process is the one that wants to join there."""
+    local_only: bool = False
+    """The peer is another node's link: it gets what publishers connected here have, only."""
+    credential: str = ""
+    """Tells tokens apart, and cannot be used as one."""
 
     def may_publish(self, path: str) -> bool:
         """Whether the session may announce ``path``, a full path."""

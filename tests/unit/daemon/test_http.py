@@ -7,6 +7,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from moq_relay.daemon.auth import Authority
 from moq_relay.daemon.http import PublicHttp
+from moq_relay.daemon.tokens import Key
 from moq_relay.daemon.values import Public
 from moq_relay.errors import DeliveryTimeout, Evicted, NotFound
 from moq_relay.relay.counters import Counters
@@ -151,3 +152,25 @@ async def test_fetches_are_bounded(client):
 async def test_without_doors_there_is_no_demo(client):
     assert (await client.get("/demo")).status == 404
     assert (await client.get("/")).status == 404
+
+
+async def test_a_token_opens_what_is_not_public(source):
+    origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
+    for path in ("room/a", "room/b", "hall/c"):
+        origin.announce(path, Route(source))
+    key = Key("HS256", b"s" * 32)
+    public = PublicHttp(origin, Authority(None, key=key), lambda: "0" * 64)
+    token = key.sign(root="room", get="")
+
+    async with TestClient(TestServer(public.application(), handler_cancellation=True)) as client:
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert await said(client.get("/announced", headers=bearer)) == (200, "room/a\nroom/b\n")
+        assert await said(client.get(f"/announced/room/b?jwt={token}")) == (200, "room/b\n")
+        refused = [
+            await said(client.get("/announced")),
+            await said(client.get("/announced/hall", headers=bearer)),
+            await said(client.get("/fetch/hall/c/video", headers=bearer)),
+            await said(client.get("/fetch/room/a/video", headers={"Authorization": "Basic eDp5"})),
+        ]
+        assert [status for status, _ in refused] == [403] * 4
+        assert not source.asked.is_set()
