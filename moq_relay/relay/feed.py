@@ -109,7 +109,7 @@ class Feed:
         self._info: TrackInfo | None = None
         """What a probe's source says of the track, until the probe is judged."""
         self._last: int | None = None
-        """Highest group that a retired feed still finishes; None while it is the track's own."""
+        """Highest group that a retired feed still brings; None while it is the track's own."""
         self._groups: dict[int, Group] = {}
         self._opened = 0
         self._changed = asyncio.Event()
@@ -156,7 +156,7 @@ class Feed:
 
     def open_group(self, sequence: int, *, first: int = 0) -> Group | None:
         """A group begins; None when the track does not want it from here."""
-        if not self.live or self._last is not None:
+        if not self.live or (self._last is not None and sequence > self._last):
             return None
         if self._probing:
             latest = self.track.latest
@@ -242,8 +242,8 @@ class Feed:
             self.track.described(self._info)
 
     def retire(self) -> None:
-        """Finish the groups that are open, and open no more."""
-        self._last = max(self._groups, default=0)
+        """Finish the groups that are open, and begin none but such as came late."""
+        self._last = -1 if self.track.latest is None else self.track.latest
         if self._groups and self._subscribed and not self._asking:
             self.source.update(self)
         self.rest()

@@ -102,10 +102,12 @@ class Origin:
             self._end(path)
             return
         broadcast.remove(source)
-        if last:
+        if self.broadcasts.get(path) is not broadcast:
+            return
+        # Whoever was told of the loss may have announced it again.
+        if not broadcast.routes and path not in self._lingering:
             self._lingering[path] = self._later(self.linger, lambda: self._end(path))
-        else:
-            self._tell(broadcast)
+        self._tell(broadcast)
 
     def paths(self, prefix: str = "") -> list[str]:
         """The announced paths under ``prefix``, sorted."""
