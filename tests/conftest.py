@@ -10,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support import redis_server
+
 # An example that takes long on a busy machine says nothing about the code it tries.
 hypothesis.settings.register_profile(
     "busy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -19,7 +21,12 @@ hypothesis.settings.load_profile("busy machine")
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in {"", "0"}
 """With it a skip fails the run: CI has everything installed, so nothing may be left out."""
 
-TOOLS = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}
+TOOLS = {
+    "chromium": "chromium",
+    "node": "nodejs",
+    "npm": "npm",
+    "redis-server": "redis-server",
+}
 """Command -> the Debian package that brings it."""
 
 
@@ -70,6 +77,10 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+def pytest_report_header() -> str:
+    return redis_server.backend_line()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

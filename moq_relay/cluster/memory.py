@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from moq_relay.cluster.keys import Shard
 from moq_relay.cluster.road import Connected, Lost, Message, RoadEvent
 from moq_relay.errors import RegistryUnavailable
 
+_CLAIM = re.compile(r"(\S+) \d+ (\d+) \S+")
 Answer = list[Any]
 Args = Sequence[str]
 
@@ -274,12 +276,13 @@ class MemoryStore:
         return int(generation), int(number)
 
     def _others(self, feed: _Feed, path: str, node: str) -> tuple[list[str], int]:
-        lines = [
-            line
-            for line in feed.table.get(path, "").split("\n")
-            if line and not line.startswith(f"{node} ")
-        ]
-        return lines, max((int(line.split(" ")[2]) for line in lines), default=0)
+        lines, newest = [], 0
+        for line in feed.table.get(path, "").split("\n"):
+            found = _CLAIM.match(line)
+            if found is not None and found[1] != node:
+                lines.append(line)
+                newest = max(newest, int(found[2]))
+        return lines, newest
 
     def _put(self, feed: _Feed, path: str, lines: list[str]) -> None:
         if lines:
