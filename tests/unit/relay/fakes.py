@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from moq_relay.errors import RequestError
+from moq_relay.errors import Internal, RequestError, SessionClosed
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.feed import Demand, Feed, TrackInfo
 from moq_relay.relay.group import Frame, Group
@@ -15,6 +15,10 @@ from moq_relay.relay.track import Track
 
 OUR_HOP = 1000
 LIVE = TrackInfo(max_age=30.0)
+LATEST = Demand()
+"""What a viewer wants that says nothing."""
+LIMITS = CacheLimits()
+LOST = SessionClosed("lost")
 BACK = Demand(max_age=10.0, reach=True)
 """What a viewer of the newest version wants: all groups of the last ten seconds."""
 
@@ -270,7 +274,7 @@ class Watch:
 class World:
     """An origin with everything around it."""
 
-    def __init__(self, limits: CacheLimits = CacheLimits(), *, linger: float = 5.0) -> None:
+    def __init__(self, limits: CacheLimits = LIMITS, *, linger: float = 5.0) -> None:
         self.clock = Clock()
         self.counters = Counters()
         self.cache = Cache(limits, self.counters)
@@ -300,7 +304,7 @@ class World:
 
     def view(
         self,
-        demand: Demand = Demand(),
+        demand: Demand = LATEST,
         *,
         path: str = "room",
         name: str = "video",
@@ -333,3 +337,17 @@ class World:
         watch = Watch()
         self.origin.watch(prefix, watch, asker)
         return watch
+
+
+def followed(world: World, *hops: int, info: TrackInfo = LIVE) -> tuple[FakeSource, Viewer]:
+    """A publisher that has sent groups 1 to 5, and a viewer that has them."""
+    source = world.publish(*hops, info=info)
+    viewer = world.view(BACK)
+    source.send(1, 2, 3, 4, 5)
+    assert viewer.whole == [1, 2, 3, 4, 5]
+    return source, viewer
+
+
+def was_reset(viewer: Viewer) -> bool:
+    """Whether the viewer was told that the content is gone, with the error that is 0 on wires."""
+    return viewer.over and type(viewer.error) is Internal

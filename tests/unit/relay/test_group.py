@@ -6,10 +6,10 @@ from moq_relay.errors import Cancelled, Evicted, GroupTooLarge, Internal
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.group import Group
 from moq_relay.relay.retention import Cache, CacheLimits
-from tests.unit.relay.fakes import GroupListener, frame
+from tests.unit.relay.fakes import LIMITS, GroupListener, frame
 
 
-def make(limits: CacheLimits = CacheLimits()) -> tuple[Group, Cache]:
+def make(limits: CacheLimits = LIMITS) -> tuple[Group, Cache]:
     cache = Cache(limits, Counters())
     return Group(7, cache, now=0.0), cache
 

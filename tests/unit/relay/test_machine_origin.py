@@ -168,4 +168,4 @@ class OriginMachine(RuleBasedStateMachine):
 
 
 TestOriginMachine = OriginMachine.TestCase
-TestOriginMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOriginMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

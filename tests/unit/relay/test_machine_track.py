@@ -230,4 +230,4 @@ class TrackMachine(RuleBasedStateMachine):
 
 
 TestTrackMachine = TrackMachine.TestCase
-TestTrackMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTrackMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
