@@ -93,6 +93,10 @@ class Tab:
         """Start watching; returns the negotiated version."""
         return await self._call("watch", {**self._wish(path, tracks), "timed": timed})
 
+    async def expect(self, tracks: Sequence[Track]) -> None:
+        """The content to check from the next instance of the broadcast on."""
+        await self._call("expect", [asdict(track) for track in tracks])
+
     async def sent(self) -> Mapping[str, int]:
         """Groups finished so far of each track published here."""
         return await self._call("progress")

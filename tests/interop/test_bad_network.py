@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import product
 
 import pytest
 
 from tests.interop.clients import Publisher, connected
 from tests.interop.conftest import Relay
-from tests.interop.pairs import TRANSPORTS, VERSIONS, Sessions, watch_together
+from tests.interop.pairs import NEWER, TRANSPORTS, VERSIONS, Sessions, watch_together
 from tests.interop.viewers import Viewer
 from tests.support.lossy import LossyLink, Weather
 from tests.support.media import FILE, FILE_GROUPS, STATUS
@@ -16,6 +17,7 @@ from tests.support.media import FILE, FILE_GROUPS, STATUS
 BAD = Weather(loss=0.02, delay=0.001, jitter=0.002)
 AWFUL = Weather(loss=0.25, delay=0.002, jitter=0.002, reorder=0.1, held=0.01)
 FILE_SECONDS = 60
+PATIENCE = 60
 SEED = 20_261_125
 
 
@@ -71,47 +73,69 @@ def behind(relay: Relay) -> Iterator[Behind]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("version", VERSIONS)
 async def test_two_percent_loss_and_jitter_cost_no_group(
-    behind: Behind, version: str, subtests: pytest.Subtests
+    behind: Behind, subtests: pytest.Subtests
 ) -> None:
     network = behind(BAD)
 
-    viewers, _ = await watch_together(
-        network, ("moqt", version), [(scheme, version) for scheme in TRANSPORTS]
-    )
+    async with asyncio.TaskGroup() as tasks:
+        running = {
+            version: tasks.create_task(
+                watch_together(network, ("moqt", version), list(product(TRANSPORTS, [version])))
+            )
+            for version in VERSIONS
+        }
 
     assert network.lost() > 0
-    for (scheme, _), viewer in viewers.items():
-        with subtests.test(version=version, transport=TRANSPORTS[scheme]):
-            assert not viewer.report(), network
+    for version, task in running.items():
+        viewers, _ = task.result()
+        for (scheme, _), viewer in viewers.items():
+            with subtests.test(version=version, transport=TRANSPORTS[scheme]):
+                assert not viewer.report(), network
 
 
-@pytest.mark.timeout(150)
-@pytest.mark.parametrize("scheme", TRANSPORTS)
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_a_file_survives_a_quarter_lost_and_the_session_too(
-    behind: Behind, version: str, scheme: str
+@pytest.mark.timeout(240)
+async def test_a_file_survives_a_quarter_lost_and_its_sessions_too(
+    behind: Behind, subtests: pytest.Subtests
 ) -> None:
-    network = behind(AWFUL)
-    url, path = network.url(scheme, version), f"interop/file-{scheme}-{version}"
-    viewer = Viewer(url, path, (FILE, STATUS), patience=60)
+    networks = {pair: behind(AWFUL) for pair in product(TRANSPORTS, VERSIONS)}
 
-    async with connected(url, patience=60) as connection, asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
+        running = {
+            (scheme, version): tasks.create_task(send_file(network, scheme, version))
+            for (scheme, version), network in networks.items()
+        }
+
+    for (scheme, version), task in running.items():
+        with subtests.test(version=version, transport=TRANSPORTS[scheme]):
+            network = networks[scheme, version]
+            assert network.lost() > 0
+            assert not task.result(), network
+
+
+async def send_file(network: Through, scheme: str, version: str) -> str:
+    """Publish a file to a viewer that waits for it, then one group more; what went wrong."""
+    url, path = network.url(scheme, version), f"interop/file-{scheme}-{version}"
+    # Where there is a TRACK request, moq-rs takes that for demand already: the publisher may begin
+    # before the subscription has reached it, and only a number gets the viewer what it missed.
+    start = 0 if version in NEWER else None
+    viewer = Viewer(url, path, (FILE, STATUS), start=start, patience=PATIENCE)
+    faults = []
+    async with connected(url, PATIENCE) as connection, asyncio.TaskGroup() as tasks:
         publisher = Publisher(connection, path, (FILE, STATUS))
         tasks.create_task(viewer.run())
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 await publisher.wanted(FILE)
                 await publisher.wanted(STATUS)
             await publisher.send_all(FILE, FILE_GROUPS)
             await viewer.has_all(FILE, FILE_GROUPS, FILE_SECONDS)
             await publisher.send_all(STATUS, 1)
             await viewer.has_all(STATUS, 1, FILE_SECONDS)
-        finally:
-            viewer.leave()
-        publisher_sessions = connection.session.epoch()
-
-    assert network.lost() > 0
-    assert not viewer.report(), network
-    assert (publisher_sessions, viewer.epoch) == (1, 1), f"a session broke: {network}"
+        except TimeoutError:
+            faults.append(f"the tracks were not subscribed within {PATIENCE} s")
+        viewer.leave()
+        publisher_epoch = connection.session.epoch()
+    if (publisher_epoch, viewer.epoch) != (1, 1):
+        faults.append(f"sessions needed: publisher {publisher_epoch}, viewer {viewer.epoch}")
+    return "\n".join([*faults, *viewer.report().splitlines()])

@@ -16,7 +16,7 @@ SHOWN = 12
 class TrackView:
     """What one viewer got of one track."""
 
-    def __init__(self, track: Track, *, timestamps: bool) -> None:
+    def __init__(self, track: Track, *, timestamps: bool, start: int | None = None) -> None:
         self.track = track
         self.arrived: list[int] = []
         """Sequences in the order in which recv_group gave them."""
@@ -25,12 +25,12 @@ class TrackView:
         self.ended = False
         self.changed = asyncio.Condition()
         self._timestamps = timestamps
+        self._wish = moq.Subscription(max_age_us=MAX_AGE_US, group_start=start)
 
     async def subscribe(self, broadcast: moq.BroadcastConsumer) -> None:
         """Subscribe and read until the track ends or breaks off."""
-        wish = moq.Subscription(max_age_us=MAX_AGE_US)
         try:
-            consumer = await broadcast.subscribe_track(self.track.name, wish)
+            consumer = await broadcast.subscribe_track(self.track.name, self._wish)
         except moq.Error as error:
             self.faults.append(f"{self.track.name}: subscription refused: {described(error)}")
         else:
@@ -124,7 +124,8 @@ class Viewer:
     """moq-rs watching tracks of one broadcast; it collects faults and raises none.
 
     `timestamps`: frames must come with the publisher's media time. `ends`: the client can see a
-    track end; on versions without SUBSCRIBE_END it waits its whole max age first.
+    track end; on versions without SUBSCRIBE_END it waits its whole max age first. `start`: the
+    first group to ask for, else the latest.
     """
 
     def __init__(
@@ -135,11 +136,12 @@ class Viewer:
         *,
         timestamps: bool = False,
         ends: bool = True,
+        start: int | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self.url = url
         self.path = path
-        self.views = [TrackView(track, timestamps=timestamps) for track in tracks]
+        self.views = [TrackView(track, timestamps=timestamps, start=start) for track in tracks]
         self.joined = asyncio.Event()
         """Set when each track's first group is complete, or when there is no hope of it."""
         self.faults: list[str] = []
@@ -237,10 +239,12 @@ class Viewer:
 class Follower:
     """moq-rs as an application uses it: what ended is asked for again, by the same name."""
 
-    def __init__(self, url: str, path: str, tracks: Sequence[Track]) -> None:
+    def __init__(self, url: str, path: str, tracks: Sequence[Track], *, timestamps: bool) -> None:
         self.url = url
         self.path = path
+        self.timestamps = timestamps
         self.tracks = tracks
+        """What the next instance of the broadcast should hold."""
         self.instances: list[list[TrackView]] = []
         """The views of each time that the broadcast was found."""
 
@@ -249,7 +253,7 @@ class Follower:
         async with connected(self.url) as connection:
             while True:
                 broadcast = await connection.announced_broadcast(self.path)
-                views = [TrackView(track, timestamps=True) for track in self.tracks]
+                views = [TrackView(track, timestamps=self.timestamps) for track in self.tracks]
                 self.instances.append(views)
                 async with asyncio.TaskGroup() as reading:
                     for view in views:

@@ -1,8 +1,8 @@
-"""What the test publishers send: every byte follows from (track, group, frame)."""
+"""What the test publishers send: every byte follows from track, run, group and frame."""
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -29,10 +29,12 @@ class Track:
     frames_per_group: int
     frames_per_second: float
     is_json: bool = False
+    edition: int = 1
+    """Which run of a publisher it is: another run's frames have other bytes."""
 
     def payload(self, group: int, frame: int) -> bytes:
         """The only bytes that this frame may have."""
-        seed = f"{self.name}/{group}/{frame}"
+        seed = f"{self.name}/{self.edition}/{group}/{frame}"
         if self.is_json:
             note = noise(seed, self.frame_bytes // 2).hex()
             document = {"track": self.name, "group": group, "frame": frame, "note": note}
@@ -66,6 +68,8 @@ AUDIO = Track("audio", frame_bytes=160, frames_per_group=1, frames_per_second=50
 STATUS = Track("status", frame_bytes=200, frames_per_group=1, frames_per_second=1, is_json=True)
 LIVE = (VIDEO, AUDIO, STATUS)
 """2 Mb/s of video in groups of a second, 50 audio groups a second, a JSON document a second."""
+LIVE_AGAIN = tuple(replace(track, edition=2) for track in LIVE)
+"""The same tracks from a publisher that was started again."""
 
 FILE = Track("file", frame_bytes=1024, frames_per_group=10, frames_per_second=1000)
 FILE_GROUPS = 10

@@ -1,6 +1,7 @@
 """Our relay as a real process: ports, configuration, logs, metrics and a clean end."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -41,6 +42,11 @@ def free_ports(count: int) -> list[int]:
         for sock in held:
             sock.close()
     return ports
+
+
+def environment() -> dict[str, str]:
+    """This process's own, without what a relay would take for settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MOQ_")}
 
 
 class RelayProcess:
@@ -94,7 +100,9 @@ class RelayProcess:
         path.write_text(self.configuration())
         with self.log_path.open("ab") as log:
             command = [str(EXECUTABLE), str(path)]
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment()
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             code = self._process.poll()

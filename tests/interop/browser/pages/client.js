@@ -1,6 +1,6 @@
 // @moq/net as publisher and as viewer; the test drives it through `window.moq` and reads reports.
 //
-// The content of a frame follows from (track, group, frame) exactly as in tests/support/media.py.
+// The content of a frame follows from track, run, group and frame exactly as in tests/support/media.py.
 import { Broadcast, Connection, Path, Time } from "@moq/net";
 
 const MAX_AGE_MS = 30_000;
@@ -16,7 +16,7 @@ async function noise(seed, length) {
 }
 
 async function payload(track, group, frame) {
-  const seed = `${track.name}/${group}/${frame}`;
+  const seed = `${track.name}/${track.edition}/${group}/${frame}`;
   if (!track.is_json) return noise(seed, track.frame_bytes);
   const bytes = await noise(seed, track.frame_bytes / 2);
   const note = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -152,16 +152,18 @@ class TrackView {
 }
 
 const instances = [];
+let expected = [];
 
 // Follows a broadcast through every instance of it; resolves with the negotiated version.
 async function watch({ url, hash, path, tracks, timed }) {
+  expected = tracks;
   const connection = await connect({ url, hash });
   const active = connection.announcedBroadcast(Path.from(path)).active;
   (async () => {
     for (;;) {
       const broadcast = active.peek();
       if (broadcast) {
-        const views = tracks.map((track) => new TrackView(track, timed));
+        const views = expected.map((track) => new TrackView(track, timed));
         instances.push(views);
         for (const view of views) view.read(broadcast);
       }
@@ -171,6 +173,11 @@ async function watch({ url, hash, path, tracks, timed }) {
   return connection.version;
 }
 
+// From the next instance on, the publisher's tracks are these.
+function expect(tracks) {
+  expected = tracks;
+}
+
 // What came of each instance of the broadcast: for every track what arrived and what was wrong.
 function report() {
   return instances.map((views) =>
@@ -178,4 +185,4 @@ function report() {
   );
 }
 
-window.moq = { publish, progress, finish, watch, report };
+window.moq = { publish, progress, finish, watch, expect, report };
