@@ -92,6 +92,7 @@ class LiteSession:
         self._waiting_work: list[tuple[Coroutine[Any, Any, None], str]] = []
         self._over = asyncio.Event()
         self._ending = False
+        self._ended = False
         self._credit = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -130,7 +131,10 @@ class LiteSession:
         self.transport.close(code, reason)
 
     def end(self, error: SessionError) -> None:
-        """The session cannot go on: say why and close."""
+        """The session cannot go on: say why and close. What comes after the first time is lost."""
+        if self._ended:
+            return
+        self._ended = True
         if isinstance(error, ProtocolViolation):
             self._context.counters.violations += 1
         elif isinstance(error, Unauthorized):
