@@ -10,7 +10,7 @@ HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-class Endpoint(NamedTuple):
+class HostPort(NamedTuple):
     """Where a node is reached."""
 
     host: str
@@ -44,10 +44,10 @@ def node_url(text: str) -> str:
     return f"https://{shown}{suffix}/"
 
 
-def endpoint(url: str) -> Endpoint:
+def host_port(url: str) -> HostPort:
     """Host and port of a URL that ``node_url`` made."""
     parts = urlsplit(url)
-    return Endpoint(parts.hostname or "", parts.port or DEFAULT_PORT)
+    return HostPort(parts.hostname or "", parts.port or DEFAULT_PORT)
 
 
 def _host(host: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from moq_relay import __version__
-from moq_relay.daemon import logs
+from moq_relay.daemon import clustering, logs
 from moq_relay.daemon.certificates import obtain
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
@@ -43,8 +43,11 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if command.name == "demo":
         layers.insert(0, SETTINGS)
     loaded = load([*layers, variables, command.flags])
+    warnings += clustering.warnings(loaded)
     if command.name == "check":
         obtain(loaded)
+        clustering.key(loaded)
+        clustering.trust(loaded)
         sys.stdout.write(in_force(loaded))
         for warning in warnings:
             sys.stderr.write(f"moq-relay: warning: {warning}\n")

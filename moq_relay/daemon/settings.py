@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from moq_relay.cluster.endpoint import FORMS
+from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon import values
 from moq_relay.daemon.values import Address, Listener, Public
 from moq_relay.relay.retention import CacheLimits
@@ -17,7 +19,7 @@ LIMITS, KEPT = Limits(), CacheLimits()
 class Form:
     """How one setting is written: for the documentation, and for text that has no types."""
 
-    __slots__ = ("flags", "listed", "parts", "switch", "text", "variables")
+    __slots__ = ("aliases", "flags", "listed", "parts", "switch", "text", "variables")
 
     def __init__(
         self,
@@ -28,6 +30,7 @@ class Form:
         parts: tuple[str, ...] = (),
         variables: tuple[str, ...] = (),
         flags: tuple[str, ...] = (),
+        aliases: tuple[str, ...] = (),
     ) -> None:
         self.text = text
         """What a value looks like, for docs/configuration.md and for --help."""
@@ -39,6 +42,8 @@ class Form:
         self.variables = variables
         """Names in the environment besides the one that follows from the tree."""
         self.flags = flags
+        self.aliases = aliases
+        """Other names of the setting, in the file, the environment and on the command line."""
 
 
 Size = Annotated[int, BeforeValidator(values.size), Form('bytes, or text like `"256 MiB"`')]
@@ -84,6 +89,9 @@ Everybody = Annotated[
         "a prefix, a list, or `{subscribe, publish}`", listed=True, parts=("subscribe", "publish")
     ),
 ]
+OptionalText = Annotated[str | None, BeforeValidator(values.text), Form("text")]
+File = Annotated[str | None, BeforeValidator(values.text), Form("path of a file")]
+Secret = Annotated[SecretStr | None, BeforeValidator(values.secret), Form("text, never shown")]
 Level = Annotated[
     Literal["error", "warning", "info", "debug"],
     BeforeValidator(
@@ -163,20 +171,113 @@ class Internal(Section):
 class Auth(Section):
     """Who may do what."""
 
+    key: File = Field(
+        default=None,
+        description="JWK file with the key that signs tokens (`kty` oct, `alg` HS256). A token "
+        "comes as `?jwt=` in the URL of a session, or in a header `Authorization: Bearer`.",
+    )
     public: Everybody = Field(
         default=None,
-        description='What everybody may publish and watch: prefixes of full paths, and `""` is '
-        "everything. Unset: nobody may do anything.",
+        description="What everybody without a token may publish and watch: prefixes of full "
+        'paths, and `""` is everything. Unset: nobody may do anything.',
     )
 
 
 class Cluster(Section):
-    """How this relay stands to its broadcasts."""
+    """How this relay stands to other relays, and to its broadcasts."""
 
+    root: Annotated[
+        tuple[str, ...],
+        BeforeValidator(values.nodes),
+        Form("a host, host:port, URL or a list", listed=True, aliases=("cluster.connect",)),
+    ] = Field(
+        default=(),
+        description="The roots at which this relay joins a cluster. Unset: it is a root itself.",
+    )
+    node: Annotated[
+        str | None,
+        BeforeValidator(values.node),
+        Form("a host, host:port or URL", aliases=("cluster.advertise",)),
+    ] = Field(
+        default=None,
+        description="Where other relays reach this one: its name in the cluster. Unset: it is a "
+        "member of none.",
+    )
+    token: File = Field(
+        default=None,
+        description="File with the token, signed with a root's `auth.key`, by which this relay "
+        'joins: it has the claims `cluster` true, `node` this relay\'s URL, and `get` "".',
+    )
+    region: OptionalText = Field(
+        default=None,
+        description="Where this relay is, like `eu-west`: others prefer relays of their own "
+        "region, and latencies are shown by it.",
+    )
+    shared_token: Switch = Field(
+        default=False,
+        description="Take tokens with the claim `cluster` and without `node` too. Whoever has one "
+        "can then join as any node that it can be reached as.",
+    )
     linger: Seconds = Field(
         default=5.0,
         description="How long a broadcast stays announced after its publisher was lost without a "
         "goodbye, so that a reconnect goes unnoticed.",
+    )
+    prefix: OptionalText = Field(
+        default=None,
+        description="Accepted without effect: nodes are never announced among broadcasts.",
+    )
+
+
+class ClientTls(Section):
+    """Which certificates of other relays are believed."""
+
+    root: Texts = Field(
+        default=(),
+        description="PEM files with certificates to believe, instead of the system's.",
+    )
+    disable_verify: Switch = Field(
+        default=False,
+        description="Believe every certificate. Whoever is on the way can then take the token of "
+        "this relay; for development.",
+    )
+
+
+class Client(Section):
+    """Connections to other relays."""
+
+    tls: ClientTls = ClientTls()
+
+
+class Redis(Section):
+    """Where the cluster's state is kept."""
+
+    url: Annotated[SecretStr | None, BeforeValidator(values.redis_url), Form(f"a URL: {FORMS}")] = (
+        Field(
+            default=None,
+            description="The Redis or Valkey of the cluster. A root without one starts its own.",
+        )
+    )
+    url_file: File = Field(default=None, description="File with the same, when it is secret.")
+    user: Secret = Field(default=None, description="User name; outranks one in the URL.")
+    user_file: File = Field(default=None, description="File with the user name.")
+    password: Secret = Field(default=None, description="Password; outranks one in the URL.")
+    password_file: File = Field(default=None, description="File with the password.")
+    ca: File = Field(
+        default=None,
+        description="PEM file with certificates to believe of the server, with `rediss://`.",
+    )
+    dir: Annotated[str, BeforeValidator(values.text), Form("path of a directory")] = Field(
+        default="registry",
+        description="Where the Redis that a root starts by itself keeps its file.",
+    )
+    prefix: Annotated[str, BeforeValidator(values.prefix_of_keys), Form("text")] = Field(
+        default="moq",
+        description="What all keys and channels begin with; clusters of one Redis differ in it.",
+    )
+    shards: Count = Field(
+        default=RegistrySettings().shards,
+        description="Parts of the table. The first relay of a cluster settles it for good.",
     )
 
 
@@ -246,6 +347,8 @@ class Settings(BaseSettings):
     internal: Internal = Internal()
     auth: Auth = Auth()
     cluster: Cluster = Cluster()
+    client: Client = Client()
+    redis: Redis = Redis()
     cache: CacheSection = CacheSection()
     limits: LimitsSection = LimitsSection()
     log: Log = Log()

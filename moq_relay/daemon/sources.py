@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -36,16 +36,24 @@ class Key:
     @property
     def variables(self) -> tuple[str, ...]:
         """Its names in the environment; the first one wins."""
-        return (PREFIX + self.name.upper().replace(".", "_"), *self.form.variables)
+        return (*map(_variable, (self.name, *self.form.aliases)), *self.form.variables)
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Its names on the command line."""
-        return ("--" + self.name.replace(".", "-").replace("_", "-"), *self.form.flags)
+        return (*map(_flag, (self.name, *self.form.aliases)), *self.form.flags)
 
     def read(self, text: str) -> Any:
         """What ``text`` of a variable or a flag means before it is validated."""
         return [part.strip() for part in text.split(",")] if self.form.listed else text
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper().replace(".", "_")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace(".", "-").replace("_", "-")
 
 
 @dataclass(slots=True)
@@ -78,6 +86,23 @@ class Layer:
                 return None
             table = table[part]
         return table
+
+    def rename(self, alias: str, name: str) -> None:
+        """Take what is called ``alias`` here for the setting ``name``.
+
+        Raises:
+            ConfigError: that is here too.
+        """
+        value = self.get(alias)
+        if value is None:
+            return
+        if self.get(name) is not None:
+            raise ConfigError(f"{self.place}: {alias} and {name} are the same; keep one of them")
+        section, _, last = alias.rpartition(".")
+        table = self.get(section)
+        assert isinstance(table, dict)
+        del table[last]
+        self.put(name, value, f"{self.place}: {alias}")
 
     def origin(self, name: str) -> str:
         """What to tell a reader about where the value of ``name`` here was written."""
@@ -120,7 +145,13 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
             continue
         form = _form(info)
         meaning = info.description or ""
-        yield Key(prefix + name, form, info.default, meaning, secret=info.annotation is SecretStr)
+        yield Key(
+            prefix + name,
+            form,
+            info.default,
+            meaning,
+            secret=SecretStr in get_args(info.annotation),
+        )
         for part in form.parts:
             half = Form("a prefix or a list", listed=form.listed)
             yield Key(
@@ -143,7 +174,7 @@ def read_file(path: Path) -> Layer:
         ConfigError: it cannot be read, or is no TOML.
     """
     try:
-        return Layer(str(path), tomllib.loads(path.read_text(encoding="utf-8")))
+        layer = Layer(str(path), tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
@@ -152,6 +183,10 @@ def read_file(path: Path) -> Layer:
         raise ConfigError(f"{path}: is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {_lowered(str(error))}") from error
+    for key in keys():
+        for alias in key.form.aliases:
+            layer.rename(alias, key.name)
+    return layer
 
 
 def read_environment(environment: Mapping[str, str]) -> tuple[Layer, list[str]]:

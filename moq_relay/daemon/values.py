@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from moq_relay.errors import WireError
+from pydantic import SecretStr
+
+from moq_relay.cluster.address import node_url
+from moq_relay.cluster.endpoint import parse_endpoint
+from moq_relay.errors import ConfigError, WireError
 from moq_relay.relay.path import normalise
 from moq_relay.wire.lite.versions import VERSIONS, by_name
 
@@ -180,6 +184,54 @@ def strings(value: Any) -> tuple[str, ...]:
 def named(value: Any) -> tuple[str, ...]:
     """One string or several; an empty one is as good as none."""
     return tuple(filter(None, strings(value)))
+
+
+def text(value: Any) -> str | None:
+    """A text; an empty one is as good as none."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError("must be a string")  # noqa: TRY004 — pydantic passes a TypeError on
+    return value
+
+
+def node(value: Any) -> str | None:
+    """A node's URL, from a host, host:port or URL; "" is none."""
+    written = text(value)
+    return None if written is None else node_url(written)
+
+
+def nodes(value: Any) -> tuple[str, ...]:
+    """URLs of nodes, each once, in their order."""
+    return tuple(dict.fromkeys(node_url(one) for one in named(value)))
+
+
+def secret(value: Any) -> SecretStr | None:
+    """A text that is never shown; an empty one is as good as none."""
+    if isinstance(value, SecretStr):
+        return value
+    written = text(value)
+    return None if written is None else SecretStr(written)
+
+
+def redis_url(value: Any) -> SecretStr | None:
+    """The URL of a Redis server. What is wrong with it is said without repeating it."""
+    hidden = secret(value)
+    if hidden is not None:
+        try:
+            parse_endpoint(hidden.get_secret_value())
+        except (ConfigError, ValueError) as error:
+            problem = str(error) if isinstance(error, ConfigError) else "is no URL"
+            raise ValueError(problem.removeprefix("redis.url ")) from None
+    return hidden
+
+
+def prefix_of_keys(value: Any) -> str:
+    """What keys and channels of a registry begin with."""
+    written = text(value)
+    if written is None or any(c in written for c in "{} \n") or not written.isprintable():
+        raise ValueError('must be a text without spaces and braces, like "moq"')
+    return written
 
 
 def size(value: Any) -> int:

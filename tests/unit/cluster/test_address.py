@@ -2,7 +2,7 @@
 
 import pytest
 
-from moq_relay.cluster.address import Endpoint, endpoint, node_url
+from moq_relay.cluster.address import HostPort, host_port, node_url
 
 
 @pytest.mark.parametrize(
@@ -23,15 +23,15 @@ from moq_relay.cluster.address import Endpoint, endpoint, node_url
 def test_a_node_has_one_name_however_it_is_written(written, url, reached):
     assert node_url(written) == url
     assert node_url(url) == url
-    assert endpoint(url) == Endpoint(*reached)
+    assert host_port(url) == HostPort(*reached)
 
 
 @pytest.mark.parametrize(
     "written",
-    (
+    [
         *("", "/", ":443", "http://a", "moqt://a", "a:x", "a:99999", "a/b", "a?b", "a#b", "u@a"),
         *("a b", "https://", "-a", "a\n.b", "https://a/?jwt=x", "[::1", "\x1b[31m", "<img>"),
-    ),
+    ],
 )
 def test_what_names_no_node_is_refused(written):
     with pytest.raises(ValueError, match=r"has |is not"):

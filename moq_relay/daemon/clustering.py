@@ -1,0 +1,170 @@
+"""What the settings say of the cluster: this relay's part in it, and what it needs for that."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+
+from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
+from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.tokens import Key, read_token
+from moq_relay.errors import ConfigError
+from moq_relay.transports.quic.dialer import Trust
+from moq_relay.transports.tls import read_certificates
+
+Mode = Literal["standalone", "root", "direct", "through"]
+"""Alone; a root with its registry; a node with its own way to it; a node whose way is a root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """This relay's part in the cluster."""
+
+    mode: Mode
+    node: str | None = None
+    """Its name and URL; None: it keeps the registry, or is alone, and claims nothing."""
+    roots: tuple[str, ...] = ()
+    """URLs of the roots to join at, itself left out."""
+    region: str = ""
+    token: str | None = field(default=None, repr=False)
+    """By which it joins."""
+    endpoint: Endpoint | None = None
+    """Its Redis; None for a root: it starts its own."""
+
+
+def part(loaded: Loaded) -> Part:
+    """The part that the settings give this relay.
+
+    Raises:
+        ConfigError: they do not go together, or name a file that cannot be used.
+    """
+    cluster = loaded.settings.cluster
+    roots = tuple(root for root in cluster.root if root != cluster.node)
+    endpoint = _endpoint(loaded)
+    mode: Mode = "root"
+    if roots:
+        mode = "through" if endpoint is None else "direct"
+    elif cluster.node is None and endpoint is None:
+        mode = "standalone"
+    token = None
+    if cluster.token is not None:
+        try:
+            token = read_token(Path(cluster.token))
+        except ConfigError as error:
+            raise ConfigError(f"{loaded.where('cluster.token')} = {error}") from error
+    if roots and cluster.node is None:
+        raise ConfigError(
+            f"{loaded.where('cluster.root')} is set without cluster.node; "
+            "set it to where other relays reach this one"
+        )
+    if mode == "through" and token is None:
+        raise ConfigError(
+            f"{loaded.where('cluster.root')} is set without cluster.token; who joins at a root "
+            "needs a token, and who has none sets redis.url instead"
+        )
+    return Part(
+        mode=mode,
+        node=cluster.node,
+        roots=roots,
+        region=cluster.region or "",
+        token=token,
+        endpoint=endpoint,
+    )
+
+
+def warnings(loaded: Loaded) -> list[str]:
+    """A line for each setting that has no effect, or opens more than it seems to."""
+    cluster, mine = loaded.settings.cluster, part(loaded)
+    found = []
+    if cluster.prefix is not None:
+        found.append(
+            f"{loaded.where('cluster.prefix')} has no effect: nodes are never announced among "
+            "broadcasts"
+        )
+    if cluster.shared_token:
+        found.append(
+            f"{loaded.where('cluster.shared_token')} is set: whoever has a token without the "
+            "claim node can join as any node that it can be reached as"
+        )
+    if loaded.settings.client.tls.disable_verify:
+        found.append(
+            f"{loaded.where('client.tls.disable_verify')} is set: the certificates of other relays "
+            "are not checked, and whoever is on the way can take this relay's token"
+        )
+    if mine.mode == "direct" and mine.token is None:
+        found.append(
+            "cluster.token is not set: this relay is a member by Redis alone, and has on its "
+            "links what auth.public gives it"
+        )
+    if mine.mode == "root" and mine.node is None:
+        found.append(
+            "cluster.node is not set: this relay keeps the registry, and what is published here "
+            "stays here"
+        )
+    return found
+
+
+def key(loaded: Loaded) -> Key | None:
+    """The key of ``auth.key``; None without one.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    name = loaded.settings.auth.key
+    if name is None:
+        return None
+    if "://" in name:
+        raise ConfigError(f"{loaded.where('auth.key')} = {name}: a URL is not supported; save it")
+    try:
+        return Key.read(Path(name))
+    except ConfigError as error:
+        raise ConfigError(f"{loaded.where('auth.key')} = {error}") from error
+
+
+def trust(loaded: Loaded) -> Trust:
+    """Which certificates this relay believes of others.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    tls = loaded.settings.client.tls
+    texts = []
+    for name in tls.root:
+        try:
+            read_certificates(Path(name))
+            texts.append(Path(name).read_bytes())
+        except ConfigError as error:
+            raise ConfigError(f"{loaded.where('client.tls.root')}: {error}") from error
+    return Trust(verify=not tls.disable_verify, roots=b"\n".join(texts) if texts else None)
+
+
+def _endpoint(loaded: Loaded) -> Endpoint | None:
+    redis = loaded.settings.redis
+    url = _hidden(loaded, "redis.url", redis.url, redis.url_file)
+    user = _hidden(loaded, "redis.user", redis.user, redis.user_file)
+    password = _hidden(loaded, "redis.password", redis.password, redis.password_file)
+    if url is None:
+        return None
+    try:
+        return parse_endpoint(url, username=user, password=password, ca_file=redis.ca)
+    except (ConfigError, ValueError) as error:
+        problem = error if isinstance(error, ConfigError) else "it is no URL"
+        raise ConfigError(f"{loaded.where('redis.url_file')}: {problem}") from None
+
+
+def _hidden(loaded: Loaded, name: str, value: SecretStr | None, file: str | None) -> str | None:
+    """A secret that is a setting, or in a file."""
+    if value is not None and file is not None:
+        raise ConfigError(
+            f"{loaded.where(name)} and {loaded.where(f'{name}_file')} are both set; keep one"
+        )
+    if file is None:
+        return None if value is None else value.get_secret_value()
+    try:
+        return Path(file).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(
+            f"{loaded.where(f'{name}_file')} = {file}: cannot be read: {str(reason).lower()}"
+        ) from error

@@ -1,0 +1,213 @@
+"""A relay's part in the cluster: what the settings make of it, and what they may not say."""
+
+import json
+
+import pytest
+
+from moq_relay.daemon import clustering
+from moq_relay.daemon.check import in_force
+from moq_relay.daemon.cli import main
+from moq_relay.daemon.flags import parse
+from moq_relay.daemon.sources import load, read_environment, read_file
+from moq_relay.errors import ConfigError
+from tests.unit.daemon.test_tokens import KEY, jwk
+
+TLS = '\n[server.tls]\ngenerate = "localhost"\n'
+PASSWORD = "hunter2"
+
+
+@pytest.fixture
+def settle(tmp_path, monkeypatch):
+    """Settings of a file's text, an environment and a command line, beside a token and a key."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "node.jwt").write_text(KEY.sign(cluster=True, node="n:1"))
+    (tmp_path / "key.jwk").write_text(json.dumps(jwk()))
+
+    def settle(text="", environment=None, arguments=()):
+        (tmp_path / "relay.toml").write_text(text + TLS)
+        variables, _ = read_environment(environment or {})
+        return load([read_file(tmp_path / "relay.toml"), variables, parse(arguments).flags])
+
+    return settle
+
+
+REDIS = '[redis]\nurl = "redis://localhost:1"\n'
+N1, A = "https://n:1/", "https://a/"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "node", "roots"),
+    [
+        ("", "standalone", None, ()),
+        ('[cluster]\nnode = "n:1"\n', "root", N1, ()),
+        (f"{REDIS}", "root", None, ()),
+        (f'{REDIS}[cluster]\nnode = "n:1"\n', "root", N1, ()),
+        (f'{REDIS}[cluster]\nnode = "n:1"\nroot = "a"\n', "direct", N1, (A,)),
+        (
+            '[cluster]\nnode = "https://n:1"\nroot = ["a:443", "b:2", "a"]\ntoken = "node.jwt"\n',
+            "through",
+            N1,
+            (A, "https://b:2/"),
+        ),
+        ('[cluster]\nnode = "n:1"\nroot = "https://n:1"\n', "root", N1, ()),
+        (f'{REDIS}[cluster]\nnode = "n:1"\nroot = ["n:1", "a"]\n', "direct", N1, (A,)),
+    ],
+)
+def test_the_part_follows_from_the_root_the_node_and_redis(settle, text, mode, node, roots):
+    part = clustering.part(settle(text))
+
+    assert (part.mode, part.node, part.roots) == (mode, node, roots)
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "arguments"),
+    [
+        ('[cluster]\nconnect = "a"\nadvertise = "n:1"\ntoken = "node.jwt"\n', {}, []),
+        (
+            "",
+            {
+                "MOQ_CLUSTER_CONNECT": "a",
+                "MOQ_CLUSTER_ADVERTISE": "n:1",
+                "MOQ_CLUSTER_TOKEN": "node.jwt",
+            },
+            [],
+        ),
+        (
+            "",
+            {"MOQ_CLUSTER_ROOT": "a", "MOQ_CLUSTER_NODE": "n:1"},
+            ["--cluster-token", "node.jwt"],
+        ),
+        (
+            '[cluster]\ntoken = "node.jwt"',
+            {},
+            ["--cluster-connect=a", "--cluster-advertise", "n:1"],
+        ),
+        ('[cluster]\ntoken = "node.jwt"', {}, ["--cluster-root=a", "--cluster-node=n:1"]),
+    ],
+)
+def test_the_old_and_the_new_names_of_the_seed_work(settle, text, environment, arguments):
+    part = clustering.part(settle(text, environment, arguments))
+
+    assert (part.mode, part.node, part.roots) == ("through", N1, (A,))
+    assert KEY.verify(part.token).node == N1
+
+
+def test_a_name_and_its_alias_in_one_file_contradict_each_other(settle):
+    with pytest.raises(ConfigError, match=r"cluster\.connect and cluster\.root are the same"):
+        settle('[cluster]\nroot = "a"\nconnect = "b"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[cluster]\nroot = "a"\ntoken = "node.jwt"\n', "cluster.root is set without cluster.node"),
+        ('[cluster]\nroot = "a"\nnode = "n:1"\n', "cluster.root is set without cluster.token"),
+        ('[cluster]\nnode = "n:1"\ntoken = "none"\n', "cluster.token = none: cannot be read"),
+        (f'{REDIS}password = "a"\npassword_file = "b"\n', "are both set; keep one"),
+        (f'{REDIS}user_file = "none"\n', "redis.user_file = none: cannot be read: no such file"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_one_line(settle, text, said):
+    with pytest.raises(ConfigError) as caught:
+        clustering.part(settle(text))
+
+    assert said in str(caught.value)
+    assert "relay.toml: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[cluster]\nroot = "http://a"\n', 'cluster.root = "http://a" has the scheme http'),
+        ('[cluster]\nconnect = "http://a"\n', 'cluster.connect = "http://a" has the scheme http'),
+        ('[cluster]\nnode = "a/b"\n', 'cluster.node = "a/b" has more than a host and a port'),
+        ("[cluster]\nnode = 1\n", "cluster.node = 1 must be a string"),
+        ('[redis]\nprefix = "a b"\n', 'redis.prefix = "a b" must be a text without spaces'),
+        ("[redis]\nshards = 0\n", "redis.shards = 0 must be more than 0"),
+        (f'[redis]\nurl = "http://:{PASSWORD}@a"\n', "relay.toml: redis.url takes redis://host"),
+        (f'[redis]\nurl = "redis://:{PASSWORD}@a:x"\n', "relay.toml: redis.url"),
+        (f'[redis]\nurl = "redis://:{PASSWORD}@[a"\n', "relay.toml: redis.url is no URL"),
+        ('[redis]\nurls = "redis://a"\n', "redis.urls is not a setting; did you mean redis.url?"),
+    ],
+)
+def test_a_wrong_value_is_one_line_without_a_secret(settle, text, said):
+    with pytest.raises(ConfigError) as caught:
+        settle(text)
+
+    assert said in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_password_is_shown_nowhere(settle, capsys):
+    text = f'[redis]\nurl = "redis://u:{PASSWORD}@a:1/2"\npassword = "{PASSWORD}"\nuser = "u"\n'
+
+    loaded = settle(text)
+
+    endpoint = clustering.part(loaded).endpoint
+    assert endpoint.password == PASSWORD
+    assert endpoint.addresses == (("a", 1),)
+    shown = in_force(loaded)
+    assert 'redis.url = "***"' in shown
+    for text in (shown, repr(loaded.settings), repr(endpoint), str(clustering.part(loaded))):
+        assert PASSWORD not in text
+    assert main(["check", "relay.toml", "--redis-url", f"redis://:{PASSWORD}@b"]) == 0
+    captured = capsys.readouterr()
+    assert PASSWORD not in captured.out + captured.err
+
+
+def test_secrets_may_come_from_files(settle, tmp_path):
+    (tmp_path / "url").write_text("rediss://a:2\n")
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    loaded = settle(
+        '[redis]\nurl_file = "url"\npassword_file = "password"\nuser = "moq"\nca = "ca.pem"\n'
+    )
+
+    endpoint = clustering.part(loaded).endpoint
+
+    assert endpoint.tls
+    assert (endpoint.username, endpoint.password) == ("moq", PASSWORD)
+    assert endpoint.ca_file == "ca.pem"
+    (tmp_path / "url").write_text(f"http://:{PASSWORD}@a")
+    with pytest.raises(ConfigError, match=r"redis\.url_file: redis\.url takes") as caught:
+        clustering.part(loaded)
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[cluster]\nprefix = "internal/origins"\n', "cluster.prefix has no effect"),
+        ("[cluster]\nshared_token = true\n", "cluster.shared_token is set: whoever"),
+        ("[client.tls]\ndisable_verify = true\n", "client.tls.disable_verify is set: the cert"),
+        (f'{REDIS}[cluster]\nnode = "n:1"\nroot = "a"\n', "cluster.token is not set"),
+        (REDIS, "cluster.node is not set"),
+    ],
+)
+def test_what_has_no_effect_or_opens_much_is_warned_of_once(settle, text, said):
+    (line,) = clustering.warnings(settle(text))
+
+    assert said in line
+
+
+def test_nothing_is_warned_of_without_need(settle):
+    assert clustering.warnings(settle()) == []
+
+
+def test_the_key_of_tokens_is_read_from_its_file(settle, tmp_path):
+    key = clustering.key(settle('[auth]\nkey = "key.jwk"\n'))
+
+    assert key.verify(KEY.sign(get="")).subscribe == ("",)
+    assert clustering.key(settle()) is None
+    (tmp_path / "key.jwk").write_text("{}")
+    for name, said in [("key.jwk", "is not a JWK"), ("https://a/k", "a URL is not supported")]:
+        with pytest.raises(ConfigError, match=f"auth.key = {name}: {said}"):
+            clustering.key(settle(f'[auth]\nkey = "{name}"\n'))
+
+
+def test_certificates_of_others_are_checked_unless_that_is_disabled(settle, tmp_path):
+    assert clustering.trust(settle()).verify
+    assert clustering.trust(settle()).roots is None
+    assert not clustering.trust(settle(arguments=["--client-tls-disable-verify"])).verify
+    (tmp_path / "ca.pem").write_text("x")
+    with pytest.raises(ConfigError, match=r"client\.tls\.root: ca\.pem holds no certificate"):
+        clustering.trust(settle('[client.tls]\nroot = "ca.pem"\n'))
