@@ -1,11 +1,20 @@
-"""What all sessions of one node share."""
+"""What all sessions of one node share, and how a dialled one is used."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from moq_relay.relay.access import Access
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
+
+if TYPE_CHECKING:
+    from moq_relay.sessions.lite.session import LiteSession
+    from moq_relay.sessions.streams import RequestStream
+    from moq_relay.wire.lite.messages import Role
 
 Authorise = Callable[[str], Access]
 """``/path?query`` of a session to its rights; raises ``Unauthorized``."""
@@ -31,6 +40,34 @@ class Limits:
     """Bytes that may wait for one session or be unacknowledged; the oldest groups go first."""
 
 
+def of_the_cluster(access: Access) -> bool:
+    """Whether the peer is a node."""
+    return access.cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A type of request stream that no version has, between nodes of one cluster."""
+
+    serve: Callable[[LiteSession, RequestStream], Awaitable[None]]
+    """Answers one request; its type was read, the session is open. What it raises ends as in a
+    request of the version's: ``RequestError`` and ``WireError`` cost the stream."""
+    allows: Callable[[Access], bool] = of_the_cluster
+    """To whom it exists; to others the type is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What this side means to do with a session."""
+
+    role: Role | None = None
+    """What a dialled session says of itself in its SETUP, where the version has one."""
+    quiet: bool = False
+    """Neither ask the peer for announcements nor show or serve it anything."""
+    ending: Callable[[], None] = lambda: None
+    """Called once, when the transport is gone and before any feed of the session ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The node as its sessions see it."""
@@ -39,3 +76,5 @@ class Context:
     limits: Limits
     authorise: Authorise
     counters: Counters = field(default_factory=Counters)
+    extensions: Mapping[int, Extension] = field(default_factory=lambda: MappingProxyType({}))
+    """By the type that their streams begin with."""

@@ -128,6 +128,26 @@ class RequestStream:
                 return None
             await self._more()
 
+    async def read_bytes(self, count: int) -> bytes | None:
+        """Exactly ``count`` bytes, where no version says what they mean; None at the peer's FIN.
+
+        Raises:
+            WireError: the FIN came among them.
+            RequestError: the peer gave up.
+        """
+        while len(self._buffer) - self._at < count:
+            if self._error is not None:
+                raise self._error
+            if self.read_over:
+                if len(self._buffer) > self._at:
+                    raise WireError("a stream ended too soon")
+                return None
+            await self._more()
+        found = bytes(self._buffer[self._at : self._at + count])
+        self._at += count
+        self._compact()
+        return found
+
     async def ended(self) -> None:
         """Wait until the peer finishes; what it still sends is ignored, unless it is poured.
 
@@ -167,6 +187,11 @@ class RequestStream:
         """Queue a message."""
         if not self._write_over:
             self._transport.send(self.stream, self._version.encode(message))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Queue bytes of which no version says what they mean."""
+        if not self._write_over:
+            self._transport.send(self.stream, data)
 
     def sent_elsewhere(self) -> None:
         """Our side was ended by whoever sent bytes on the stream itself, as a fetch does."""

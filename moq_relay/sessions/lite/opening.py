@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from moq_relay.errors import ProtocolViolation, Unauthorized, VersionMismatch, WireError
 from moq_relay.relay.access import Access
-from moq_relay.sessions.context import Context
+from moq_relay.sessions.context import Context, Use
 from moq_relay.sessions.streams import RequestStream
 from moq_relay.wire import varint
 from moq_relay.wire.lite.messages import (
@@ -29,7 +29,13 @@ class Opening:
     """The first exchange. ``done`` returns once the peer's rights are known."""
 
     def __init__(
-        self, session: LiteSession, context: Context, *, target: str | None, dialled: bool
+        self,
+        session: LiteSession,
+        context: Context,
+        *,
+        target: str | None,
+        dialled: bool,
+        use: Use,
     ) -> None:
         """Know the target where the transport carried it.
 
@@ -42,13 +48,14 @@ class Opening:
         self._session = session
         self._context = context
         self._target = target
+        self._use = use
         self._finished = asyncio.Event()
         self._setup_seen = False
         self._session_stream: int | None = None
         features = session.version.features
         self._silent = not features.setup_stream and not features.inband_setup
         if dialled:
-            self._grant(Access())
+            self._grant(Access(publish=(), subscribe=()) if use.quiet else Access())
         elif target is not None or self._silent:
             self._grant(context.authorise(target or ""))
         if self._silent:
@@ -71,7 +78,7 @@ class Opening:
             path = None
             if self.dialled and session.transport.binding != "webtransport":
                 path = self._target
-            setup = Setup.of(hop=self._context.origin.hop, path=path)
+            setup = Setup.of(hop=self._context.origin.hop, path=path, role=self._use.role)
             message = varint.encode(UniStream.SETUP) + session.version.encode(setup)
             session.transport.send(stream, message, fin=True)
         elif features.inband_setup and self.dialled:
@@ -133,7 +140,8 @@ class Opening:
 
     def _grant(self, access: Access) -> None:
         self._session.publisher.access = self._session.subscriber.access = access
-        self.follows = bool(access.publish)
+        # Nodes learn from the registry what the other has, and from nowhere else.
+        self.follows = bool(access.publish) and not access.local_only and access.register is None
 
     # In-band setup.
 

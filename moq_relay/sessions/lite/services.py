@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from moq_relay.errors import ProtocolViolation, Unsupported, WireError
+from moq_relay.sessions.context import Extension
 from moq_relay.sessions.streams import RequestStream
 from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.messages import BiStream
@@ -20,8 +21,9 @@ Service = Callable[[RequestStream], Awaitable[None]]
 class Services:
     """The table of request streams: their type, the message they begin with, who serves them."""
 
-    def __init__(self, session: LiteSession) -> None:
+    def __init__(self, session: LiteSession, extensions: Mapping[int, Extension]) -> None:
         self._session = session
+        self._extensions = extensions
         publisher = session.publisher
         self._table: dict[int, tuple[type, Service]] = {
             BiStream.ANNOUNCE: (wire.AnnounceRequest, publisher.serve_announce),
@@ -43,7 +45,8 @@ class Services:
         """
         kind = await request.read_type()
         if kind not in self._table:
-            raise Unsupported(f"stream type {kind}")
+            await self._serve_extension(kind, request)
+            return
         message, service = self._table[kind]
         if message not in self._session.version.layouts:
             raise ProtocolViolation(f"stream type {kind} is not one of this version's")
@@ -58,6 +61,14 @@ class Services:
             if opening or kind == BiStream.ANNOUNCE:
                 raise ProtocolViolation(str(error)) from error
             raise
+
+    async def _serve_extension(self, kind: int, request: RequestStream) -> None:
+        extension = self._extensions.get(kind)
+        if extension is not None:
+            await self._session.opening.done()
+        if extension is None or not extension.allows(self._session.publisher.access):
+            raise Unsupported(f"stream type {kind}")
+        await extension.serve(self._session, request)
 
     async def _serve_goaway(self, request: RequestStream) -> None:
         """The peer is about to leave: prefer every other route from now on."""

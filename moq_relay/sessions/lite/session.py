@@ -20,7 +20,7 @@ from moq_relay.errors import (
     Unauthorized,
     WireError,
 )
-from moq_relay.sessions.context import Context
+from moq_relay.sessions.context import Context, Use
 from moq_relay.sessions.lite import codes
 from moq_relay.sessions.lite.egress import Line
 from moq_relay.sessions.lite.ingress import GroupIngress, Inlet
@@ -58,6 +58,7 @@ class LiteSession:
         *,
         target: str | None,
         dialled: bool = False,
+        use: Use | None = None,
     ) -> None:
         """Get ready; ``run`` does the talking. ``target`` as in ``Arrival``.
 
@@ -80,8 +81,9 @@ class LiteSession:
         )
         self.subscriber = Subscriber(self, self._inlet, context)
         self.publisher = Publisher(line, origin, self.subscriber)
-        self.opening = Opening(self, context, target=target, dialled=dialled)
-        self._services = Services(self)
+        self._use = use or Use()
+        self.opening = Opening(self, context, target=target, dialled=dialled, use=self._use)
+        self._services = Services(self, context.extensions)
         self._context = context
         self._requests: dict[int, RequestStream] = {}
         self._deaf: set[int] = set()
@@ -91,6 +93,8 @@ class LiteSession:
         self._tasks: asyncio.TaskGroup | None = None
         self._waiting_work: list[tuple[Coroutine[Any, Any, None], str]] = []
         self._over = asyncio.Event()
+        self.farewell: tuple[int, str] | None = None
+        """Code and reason of its end."""
         self._ending = False
         self._ended = False
         self._credit = asyncio.Event()
@@ -147,6 +151,10 @@ class LiteSession:
         """Whether the transport is gone."""
         return self._over.is_set()
 
+    async def ended(self) -> None:
+        """Wait until the transport is gone."""
+        await self._over.wait()
+
     # What the transport tells us.
 
     def stream_data(self, stream: int, data: bytes, fin: bool) -> None:
@@ -181,7 +189,9 @@ class LiteSession:
         logger.info(
             "session closed session=%d code=%d reason=%s", self.number, code, reason or "none"
         )
+        self.farewell = code, reason
         self._over.set()
+        self._use.ending()
         error = SessionClosed("the session ended")
         self.subscriber.lost()
         uni, self._uni = self._uni, {}
