@@ -35,7 +35,9 @@ class Broadcast:
         cache: Cache,
         clock: Callable[[], float],
         later: Later,
-        changed: Callable[[Broadcast, bool], None],
+        *,
+        changed: Callable[[Broadcast], None],
+        replaced: Callable[[Broadcast], None],
     ) -> None:
         self.path = path
         self.routes: list[Route] = []
@@ -53,6 +55,7 @@ class Broadcast:
         self._clock = clock
         self._later = later
         self._changed = changed
+        self._replaced = replaced
         self._probes: dict[Track, None] = {}
         self._fitted = False
         """Whether one of the probes showed the same content."""
@@ -170,7 +173,7 @@ class Broadcast:
     def _go_on(self, best: Route) -> None:
         """The same content another way: every track goes on at its next group."""
         self._serve(best, renewed=False)
-        self._changed(self, False)
+        self._changed(self)
         for track in tuple(self.tracks.values()):
             if self.active is not best or self._probes:
                 return
@@ -210,17 +213,20 @@ class Broadcast:
             self._renew()
 
     def _renew(self) -> None:
-        """The content is another: forget what was there, and say so."""
+        """The content is another: withdraw what was there, end its tracks, and announce anew."""
         self._end_probes()
         best = self.active
         if best is None:
+            return
+        self._replaced(self)
+        if self.active is not best:
             return
         self._serve(best, renewed=True)
         tracks, self.tracks = self.tracks, {}
         for track in tracks.values():
             track.discard(Internal("another publisher took over"))
         if self._serving is best:
-            self._changed(self, True)
+            self._changed(self)
 
     def _serve(self, route: Route, *, renewed: bool) -> None:
         first = () if self.public is None or renewed else self.public.hops[:1]

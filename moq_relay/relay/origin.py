@@ -25,8 +25,11 @@ class Watcher(Protocol):
     def announced(self, path: str, route: Route) -> None:
         """``path`` appeared."""
 
-    def updated(self, path: str, route: Route, *, renewed: bool) -> None:
-        """``path`` is reached another way; ``renewed``: its content is another instance."""
+    def updated(self, path: str, route: Route) -> None:
+        """``path`` is reached another way, its content the same.
+
+        Another content is a ``withdrawn`` and an ``announced``: between them every track ended.
+        """
 
     def withdrawn(self, path: str) -> None:
         """``path`` ended."""
@@ -81,7 +84,12 @@ class Origin:
         broadcast = self.broadcasts.get(path)
         if broadcast is None:
             broadcast = self.broadcasts[path] = Broadcast(
-                path, self.cache, self.clock, self._later, self._changed
+                path,
+                self.cache,
+                self.clock,
+                self._later,
+                changed=self._tell,
+                replaced=self._replaced,
             )
         broadcast.add(route)
         self._tell(broadcast)
@@ -124,7 +132,7 @@ class Origin:
         watch = self._watches[watcher] = _Watch(prefix, asker)
         for path, broadcast in sorted(self.broadcasts.items()):
             if path not in watch.told:
-                self._show(watcher, watch, broadcast, renewed=False)
+                self._show(watcher, watch, broadcast)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Tell it no more. Harmless when it does not watch."""
@@ -176,23 +184,39 @@ class Origin:
     def _end(self, path: str) -> None:
         self._lingering.pop(path, None)
         broadcast = self.broadcasts.pop(path)
-        for watcher, watch in tuple(self._watches.items()):
-            told = watch.told.get(path)
-            if told is not None and told[0] is broadcast and self._watches.get(watcher) is watch:
-                del watch.told[path]
-                self._isolate(watcher, watcher.withdrawn, path)
+        self._hide(broadcast, lambda _watch, _told: True)
         broadcast.close()
 
-    def _changed(self, broadcast: Broadcast, renewed: bool) -> None:
-        self._tell(broadcast, renewed=renewed)
-
-    def _tell(self, broadcast: Broadcast, *, renewed: bool = False) -> None:
+    def _hide(self, broadcast: Broadcast, concerns: Callable[[_Watch, Route], bool]) -> None:
+        """Withdraw what was told of a broadcast, where that ``concerns`` the watch."""
+        path = broadcast.path
         for watcher, watch in tuple(self._watches.items()):
-            self._show(watcher, watch, broadcast, renewed=renewed)
+            owner, told = watch.told.get(path, (None, None))
+            if owner is not broadcast or self._watches.get(watcher) is not watch:
+                continue
+            if told is not None and concerns(watch, told):
+                del watch.told[path]
+                self._isolate(watcher, watcher.withdrawn, path)
 
-    def _show(
-        self, watcher: Watcher, watch: _Watch, broadcast: Broadcast, *, renewed: bool
-    ) -> None:
+    def _replaced(self, broadcast: Broadcast) -> None:
+        """Another content is about to take the place of what was announced.
+
+        Nobody may still see the old announcement when its tracks end: some clients would resume
+        the old content over the new route. An alternate, shown to whom may not see the first, is
+        not what is replaced.
+        """
+        new, old = broadcast.active, broadcast.public
+
+        def concerned(watch: _Watch, told: Route) -> bool:
+            return told in {old, new} and new is not None and watch.asker.may_see(new)
+
+        self._hide(broadcast, concerned)
+
+    def _tell(self, broadcast: Broadcast) -> None:
+        for watcher, watch in tuple(self._watches.items()):
+            self._show(watcher, watch, broadcast)
+
+    def _show(self, watcher: Watcher, watch: _Watch, broadcast: Broadcast) -> None:
         """Bring what one watcher was told of a broadcast up to date."""
         path = broadcast.path
         # Whoever was told before may have ended the broadcast, or this watcher.
@@ -201,27 +225,21 @@ class Origin:
             return
         owner, told = watch.told.get(path, (None, None))
         route = broadcast.visible(watch.asker)
-        if route is None:
-            if told is not None:
-                del watch.told[path]
-                self._isolate(watcher, watcher.withdrawn, path)
-            return
-        watch.told[path] = broadcast, route
-        # An alternate, shown to whom may not see the first, is not what was renewed.
-        renewed = owner is not broadcast or (
-            renewed and route in (broadcast.public, broadcast.active)
-        )
-        if told is None:
-            self._isolate(watcher, watcher.announced, path, route)
-        elif renewed or told.hops != route.hops:
-            self._isolate(watcher, watcher.updated, path, route, renewed=renewed)
+        if told is not None and (route is None or owner is not broadcast):
+            del watch.told[path]
+            self._isolate(watcher, watcher.withdrawn, path)
+            self._show(watcher, watch, broadcast)
+        elif route is not None:
+            watch.told[path] = broadcast, route
+            if told is None:
+                self._isolate(watcher, watcher.announced, path, route)
+            elif told.hops != route.hops:
+                self._isolate(watcher, watcher.updated, path, route)
 
-    def _isolate(
-        self, watcher: Watcher, call: Callable[..., None], *args: object, **named: object
-    ) -> None:
+    def _isolate(self, watcher: Watcher, call: Callable[..., None], *args: object) -> None:
         """A watcher that fails costs itself only."""
         try:
-            call(*args, **named)
+            call(*args)
         except Exception:
             logger.exception("watcher failed")
             self.unwatch(watcher)

@@ -58,16 +58,13 @@ class AnnounceEgress:
         else:
             self._start(path, route)
 
-    def updated(self, path: str, route: Route, *, renewed: bool) -> None:
+    def updated(self, path: str, route: Route) -> None:
         if not self._access.may_subscribe(path):
             return
         if self._features.announce_ids:
             warm, cold = (route.warm, route.cold) if self._features.costs else (0, 0)
             self._write(AnnounceUpdate(self._ids[path], route.hops, warm, cold))
         elif self._features.restart_by_active:
-            self._start(path, route)
-        elif renewed:
-            self.withdrawn(path)
             self._start(path, route)
 
     def withdrawn(self, path: str) -> None:

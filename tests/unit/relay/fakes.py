@@ -256,10 +256,10 @@ class Watch:
         self.routes[path] = route
         self._note(f"+{path}")
 
-    def updated(self, path: str, route: Route, *, renewed: bool) -> None:
+    def updated(self, path: str, route: Route) -> None:
         assert path in self.routes, f"{path} updated, never announced"
         self.routes[path] = route
-        self._note(f"{'!' if renewed else '~'}{path}")
+        self._note(f"~{path}")
 
     def withdrawn(self, path: str) -> None:
         assert path in self.routes, f"{path} withdrawn, never announced"

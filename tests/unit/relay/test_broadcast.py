@@ -253,7 +253,7 @@ def test_a_publisher_that_comes_back_with_numbers_begun_anew_is_another_instance
     back.send(0)
 
     assert was_reset(viewer)
-    assert watch.calls == ["+room", "!room"]
+    assert watch.calls == ["+room", "-room", "+room"]
     assert world.cache.size == 0
     again = world.view()
     back.send(1)

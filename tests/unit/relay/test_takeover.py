@@ -79,7 +79,7 @@ def test_whatever_else_another_publisher_has_is_another_instance(difference):
     assert was_reset(slow)
     assert world.cache.size == 0
     assert world.origin.find("room").tracks == {}
-    assert watch.calls == ["+room", "!room"]
+    assert watch.calls == ["+room", "-room", "+room"]
     assert watch.routes["room"].hops == (8,)
     assert old.owed == new.owed == set()
     assert world.clock.timers == []
@@ -119,7 +119,7 @@ def test_without_viewers_another_publisher_is_another_instance():
 
     new = world.publish(8)
 
-    assert watch.calls == ["+room", "!room"]
+    assert watch.calls == ["+room", "-room", "+room"]
     assert new.subscriptions == []
     assert world.cache.size == 0
 
@@ -163,7 +163,7 @@ def test_when_nobody_is_left_to_judge_by_it_is_another_instance():
 
     world.leave(viewer)
 
-    assert watch.calls == ["+room", "!room"]
+    assert watch.calls == ["+room", "-room", "+room"]
     assert new.owed == set()
     assert world.cache.size == 0
 
