@@ -28,13 +28,15 @@ class TrackReader(Protocol):
 class Place:
     """One reader's demand, and the first group it was promised."""
 
-    __slots__ = ("asker", "demand", "first")
+    __slots__ = ("asker", "cold", "demand", "first")
 
     def __init__(self, demand: Demand, asker: Asker) -> None:
         self.demand = demand
         self.asker = asker
         self.first: int | None = None
         """None while the reader waits for the first group of a cold track."""
+        self.cold = False
+        """Whether it waited for the feed's first group, and so has missed none of the feed's."""
 
     @property
     def low(self) -> int | None:
@@ -65,6 +67,8 @@ class Place:
             first = min(there, default=max(low, latest))
             if promised is not None:
                 first = min(first, max(promised, low))
+        elif self.cold and promised is not None:
+            first = min(first, promised)
         self.first = first
         return first
 
@@ -75,6 +79,7 @@ class Place:
             return False
         if sequence >= self.first:
             return True
-        # It comes late: only who asked for it by number or by age has missed it.
-        low = self.low
+        # It comes late: only who asked for it by number or by age has missed it, or who was there
+        # before the feed began, whose streams may arrive in any order.
+        low = 0 if self.cold and self.low is None else self.low
         return low is not None and sequence >= low and group.age(now) < demand.max_age

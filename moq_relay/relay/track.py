@@ -174,6 +174,7 @@ class Track:
             self._fresh = True
             for reader, place in tuple(self._readers.items()):
                 if place.first is None and self._readers.get(reader) is place:
+                    place.cold = True
                     self._place(reader, place, feed.start)
         elif group is not None:
             now = self._clock()

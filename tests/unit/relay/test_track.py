@@ -53,11 +53,23 @@ def test_a_viewer_gets_all_groups_from_its_first_one_on():
 def test_a_group_older_than_the_start_does_not_reach_a_viewer_of_the_latest():
     world = World()
     source = world.publish()
+    world.view()
+    source.send(5)
+    viewer = world.view(Demand(max_age=10.0))
+
+    source.send(4)
+
+    assert viewer.order == [5]
+
+
+def test_a_viewer_that_was_there_before_the_feed_gets_its_groups_in_whatever_order_they_come():
+    world = World()
+    source = world.publish()
     viewer = world.view(Demand(max_age=10.0))
 
     source.send(5, 4)
 
-    assert viewer.order == [5]
+    assert viewer.order == [5, 4]
 
 
 def test_a_viewer_starts_at_the_group_it_asks_for():
@@ -164,9 +176,11 @@ def test_a_floor_above_the_latest_waits_for_that_group():
 def test_a_late_group_reaches_only_who_asked_for_it(demand, order):
     world = World()
     source = world.publish()
+    world.view()
+    source.send(5)
     viewer = world.view(demand)
 
-    source.send(5, 4)
+    source.send(4)
 
     assert viewer.order == order
 
@@ -259,8 +273,9 @@ def test_a_promise_does_not_bring_anybody_below_its_floor():
     source.feed.started(3)
     source.send(7, 4, 5)
 
-    assert [viewer.first for viewer in viewers] == [5, 5, 7]
-    assert [viewer.order for viewer in viewers] == [[7, 5], [7, 5], [7]]
+    # Who asked for the latest has no floor, and gets all that the feed brings.
+    assert [viewer.first for viewer in viewers] == [5, 5, 3]
+    assert [viewer.order for viewer in viewers] == [[7, 5], [7, 5], [7, 4, 5]]
 
 
 def test_numbers_that_began_anew_while_nobody_followed_do_not_keep_a_viewer_waiting():
