@@ -21,11 +21,23 @@ from moq_relay.wire.lite.frames import FrameDecoder
 from moq_relay.wire.lite.messages import Group as GroupHeader
 from moq_relay.wire.version import Slot, Version
 
+FRAMES_AT_ONCE = 4
+"""Frames of the largest size that one peer may have under way; the cache knows whole ones only."""
+
 
 class Inlet:
     """What all group streams of one session share on their way in."""
 
-    __slots__ = ("clock", "counters", "feeds", "frame_limit", "message_limit", "stop", "version")
+    __slots__ = (
+        "clock",
+        "counters",
+        "feeds",
+        "frame_limit",
+        "held",
+        "message_limit",
+        "stop",
+        "version",
+    )
 
     def __init__(
         self,
@@ -39,6 +51,8 @@ class Inlet:
     ) -> None:
         self.feeds: dict[int, Feed] = {}
         """The subscriptions of this session by their id."""
+        self.held = 0
+        """Bytes of frames that are not complete yet, on all group streams together."""
         self.version = version
         self.counters = counters
         self.clock = clock
@@ -50,12 +64,13 @@ class Inlet:
 class GroupIngress:
     """One group stream of the peer."""
 
-    __slots__ = ("_deaf", "_decoder", "_feed", "_group", "_head", "_inlet", "_stream")
+    __slots__ = ("_deaf", "_decoder", "_feed", "_group", "_head", "_held", "_inlet", "_stream")
 
     def __init__(self, inlet: Inlet, stream: int) -> None:
         self._inlet = inlet
         self._stream = stream
         self._head = bytearray()
+        self._held = 0
         self._feed: Feed | None = None
         self._group: Group | None = None
         self._deaf = False
@@ -78,6 +93,7 @@ class GroupIngress:
             return
         try:
             self._append(group, decoder.feed(data), len(data))
+            self._hold(decoder.held)
             if fin:
                 if decoder.partial:
                     raise WrongSize("a group ended inside a frame")
@@ -108,6 +124,14 @@ class GroupIngress:
             # A version without timestamps: the time of arrival, in the default timescale.
             stamp = int(self._inlet.clock() * 1_000_000) if timestamp is None else timestamp
             group.append(Frame(payload, stamp))
+
+    def _hold(self, size: int) -> None:
+        """Count what waits here for the rest of its frame."""
+        inlet = self._inlet
+        inlet.held += size - self._held
+        self._held = size
+        if inlet.held > FRAMES_AT_ONCE * inlet.frame_limit:
+            raise GroupTooLarge("too many frames are under way at once")
 
     def _read_head(self, data: bytes, fin: bool) -> bytes:
         """Open the group once its header is whole; what follows the header."""
@@ -152,6 +176,9 @@ class GroupIngress:
 
     def _done(self) -> None:
         self._deaf = True
+        self._decoder = None
+        self._inlet.held -= self._held
+        self._held = 0
         if self._feed is not None and self._group is not None:
             self._feed.group_ended(self._group)
         self._feed = self._group = None

@@ -125,7 +125,6 @@ class Publisher:
             demand = self._demand(update)
             egress.change(demand, update.frame_start, update.frame_end)
             track.change(egress, demand)
-            egress.release(track)
 
     async def serve_fetch(self, request: RequestStream) -> None:
         """Send one group of the past."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from moq_relay.errors import Cancelled, RequestError
 from moq_relay.relay.feed import Demand
 from moq_relay.relay.group import Group
-from moq_relay.relay.track import Track
 from moq_relay.sessions.lite.egress import GroupEgress, Line
 from moq_relay.sessions.streams import Interrupted, RequestStream
 from moq_relay.wire.lite.frames import Datagram, encode_datagram
@@ -22,7 +21,6 @@ class TrackEgress:
         self._frame_start = 0
         self._frame_end: int | None = None
         self._demand = Demand()
-        self._first: int | None = None
         self._told = -1
         """Highest group that was sent or is being sent."""
         self._open: dict[int, GroupEgress] = {}
@@ -43,18 +41,9 @@ class TrackEgress:
         if reorder:
             self._line.scheduler.reorder()
 
-    def release(self, track: Track) -> None:
-        """Send the groups that an earlier, lower end held back."""
-        if self._first is None:
-            return
-        for sequence in sorted(track.groups):
-            if sequence > self._told and sequence >= self._first:
-                self.opened(track.groups[sequence])
-
     # What the track tells.
 
     def started(self, first: int) -> None:
-        self._first = first
         if self._line.version.features.subscribe_start:
             self._request.write(SubscribeStart(first))
 

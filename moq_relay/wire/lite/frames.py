@@ -31,6 +31,11 @@ class FrameDecoder:
         """Whether a frame has begun and not ended; at the end of a stream that is an error."""
         return bool(self._head) or self._missing > 0
 
+    @property
+    def held(self) -> int:
+        """Bytes that are kept until the frame that they belong to is complete."""
+        return len(self._head) + len(self._payload)
+
     def feed(self, data: bytes) -> list[tuple[int | None, bytes]]:
         """Take in-order bytes; return the frames that they complete.
 

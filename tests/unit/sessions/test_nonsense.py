@@ -174,6 +174,11 @@ def unknown_announcement(n):
     n.publisher.end("next")
 
 
+def many_halves(n):
+    half = b"\x00" * (n.peer.version in SINCE_05) + b"\x43\xe8" + b"x" * 990
+    return [n.group(n.mine(sequence), half) for sequence in range(20, 25)][-1]
+
+
 def too_late(n):
     end = varint.encode(LONGEST - 1) + b"\x00"
     return n.group(n.mine(7), n.peer.coded((5, b"x")) + end)
@@ -607,6 +612,12 @@ TABLE = [
         Costs(stop=0x38, group=0x38),
     ),
     Row(
+        "more frames begun than allowed",
+        VERSIONS,
+        many_halves,
+        Costs(stop=0x32, group=0x32),
+    ),
+    Row(
         "a group larger than allowed",
         VERSIONS,
         lambda n: n.group(n.mine(7), n.peer.coded(*[b"x" * 1000] * 5)),
@@ -718,8 +729,8 @@ async def test_nonsense_costs_what_it_costs_and_nobody_else(row, version):
         if costs.session is None:
             await n.viewer.own.heard(1)
             if stream is not n.sending.stream:
-                n.sending.group(8, b"still here")
-                await n.reader.heard(8)
+                n.sending.group(30, b"still here")
+                await n.reader.heard(30)
                 assert not n.reader.stream.over
 
 
