@@ -7,10 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from moq_relay.sessions.transport import Arrival, Transport
 from moq_relay.transports import memory, tls
 from moq_relay.transports.quic.dialer import Trust, dial
 from moq_relay.transports.quic.endpoint import Limits
+from moq_relay.transports.quic.engine import Engine
 from moq_relay.transports.quic.listener import Listener, listen
 
 CREDENTIALS = tls.Credentials(tls.generate(["localhost", "127.0.0.1", "::1"]))
@@ -186,8 +189,19 @@ async def udp_pair(path: str | None, streams: int = 1024) -> AsyncIterator[Pair]
         yield Pair(client, served[0], wire.hold, wire.release, live, wire)
 
 
+@asynccontextmanager
+async def slow_pair(path: str | None, **options: Any) -> AsyncIterator[Pair]:
+    """A pair whose packets are all written by aioquic."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "writes_streams", False)
+        async with udp_pair(path, **options) as pair:
+            yield pair
+
+
 MAKERS: dict[str, Callable[..., Any]] = {
     "memory": memory_pair,
     "quic": lambda **options: udp_pair(None, **options),
     "webtransport": lambda **options: udp_pair("/room?jwt=x", **options),
+    "quic, slow writer": lambda **options: slow_pair(None, **options),
+    "webtransport, slow writer": lambda **options: slow_pair("/room?jwt=x", **options),
 }

@@ -133,8 +133,15 @@ class Connection:
             self._arm(now)
             again, self._say_again = self._say_again, False
             return self._farewell if again else []
+        engine = self.engine
+        wanted = engine.wants_to_send(now)
+        if not (wanted or engine.deadline_neared or self._closing or self._timer is None):
+            # Nothing but an ACK came, as nearly always.
+            if self.binding is not None:
+                self._guarded(self.binding.flushed)
+            return []
         try:
-            out = self._transmit(now)
+            out = self._transmit(now) if wanted or self._closing else []
         except Exception as failure:
             self._give_up(failure)
             return []
@@ -201,7 +208,7 @@ class Connection:
     def _transmit(self, now: float) -> list[Datagram]:
         engine = self.engine
         ending = engine.has_last_words
-        out = engine.transmit(now) if engine.wants_to_send(now) else []
+        out = engine.transmit(now)
         if ending:
             self._farewell = out
         elif self._closing is not None and not self._close_sent:
@@ -280,6 +287,7 @@ class Connection:
         if self.engine.is_terminated:
             self._host.gone(self)
             return
+        self.engine.deadline_neared = False
         at = self.engine.get_timer()
         if at is None:
             return
@@ -294,12 +302,13 @@ class Connection:
         self._timer = None
         now = time.monotonic()
         at = self.engine.get_timer()
-        if at is not None and at <= now:
-            try:
-                self.engine.handle_timer(now)
-            except Exception as failure:
-                self._give_up(failure)
-                return
-            self.engine.needs_flush = True
-            self._drain()
+        if at is None or at > now:
+            self._arm(now)
+            return
+        try:
+            self.engine.handle_timer(now)
+        except Exception as failure:
+            self._give_up(failure)
+            return
+        self._drain()
         self.touch()

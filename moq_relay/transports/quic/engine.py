@@ -1,12 +1,12 @@
-"""aioquic's connection, bent to the relay's needs: the only file that touches its private names.
+"""aioquic's connection, bent to the relay's needs.
 
-`PRIVATE` at the end lists every such name; a test holds it against the installed release.
+With steady.py the only file that touches its private names. `PRIVATE` at the end lists every such
+name; a test holds it against the installed release.
 """
 
 from collections import deque
 from typing import Any
 
-from aioquic import tls
 from aioquic.h3.connection import H3Connection
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
@@ -23,6 +23,7 @@ from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
 from moq_relay.sessions.transport import UNI, Buffer
 from moq_relay.transports.quic.slices import SendLedger, SliceSender
+from moq_relay.transports.quic.steady import SteadyConnection
 
 DATAGRAM_QUEUE = 256
 """Datagrams that wait for the congestion window; the oldest makes way for the next."""
@@ -34,7 +35,7 @@ _DATAGRAM_FRAME = 1 + 2
 """Type and length of a DATAGRAM frame of more than 63 bytes."""
 
 
-class Engine(QuicConnection):
+class Engine(SteadyConnection):
     """One QUIC connection without I/O. Nothing of it raises because a stream has ended."""
 
     def __init__(
@@ -55,9 +56,10 @@ class Engine(QuicConnection):
         self.credit_grew = False
         """The peer granted more streams; whoever acts on it clears it."""
         self.datagrams_dropped = 0
+        self.deadline_neared = False
+        """`get_timer` may say an earlier time than it last did, although nothing was sent since;
+        whoever asks it clears this. All else that is received moves it to later."""
         self._queued_limit = 0
-        self.needs_flush = True
-        """Something may be waiting to be sent that the ledger does not know of."""
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = streams
         self._retransmit = self._loss._on_packets_lost
@@ -160,7 +162,7 @@ class Engine(QuicConnection):
         stream = self._streams.get(stream_id)
         if stream is not None and not stream.receiver.is_finished:
             stream.receiver.stop(error_code)
-            self.ledger.pending = True
+            self.ledger.control = True
 
     def send_datagram_frame(self, data: bytes) -> None:
         """Queue one datagram, dropping the oldest of a full queue."""
@@ -175,36 +177,45 @@ class Engine(QuicConnection):
 
     def wants_to_send(self, now: float) -> bool:
         """Whether `transmit` may have something; cheap, where asking aioquic is not."""
-        if self.needs_flush or self.ledger.pending or not self._handshake_confirmed:
+        if self.ledger.control or self.ledger.pending or not self._handshake_confirmed:
             return True
         if self._datagrams_pending or self._probe_pending or self._ping_pending:
             return True
         if self._close_pending:
             return True
-        ack_at = self._spaces[tls.Epoch.ONE_RTT].ack_at
+        ack_at = self.space.ack_at
         return ack_at is not None and ack_at <= now
 
     def transmit(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
         """The datagrams that may leave now."""
         if not self._network_paths:
             return []
-        self.needs_flush = False
+        space, ledger = self.space, self.ledger
+        if space.ack_at is not None:
+            # It goes with what leaves anyway: later it would cost a timer and a datagram.
+            space.ack_at = min(space.ack_at, now)
+        if self.steady:
+            return self.write_streams(now)
+        ledger.control = False
         if self._datagrams_pending and self.datagram_limit < self._queued_limit:
             self._drop_oversized()
         datagrams = self.datagrams_to_send(now)
-        self.ledger.pending = any(
-            not stream.sender.buffer_is_empty
-            or stream.sender.reset_pending
-            or stream.receiver.stop_pending
-            for stream in self._streams_queue
-        )
+        ledger.pending = not all(stream.sender.buffer_is_empty for stream in self._streams_queue)
         return datagrams
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due. Losses, probes and ACKs say for themselves that they need a packet."""
+        if not all(path.is_validated for path in self._network_paths):
+            self.ledger.control = True
+        super().handle_timer(now)
 
     # Hooks into aioquic.
 
     def _get_or_create_stream_for_send(self, stream_id: int) -> QuicStream:
         stream = super()._get_or_create_stream_for_send(stream_id)
         self._adopt(stream)
+        if stream.is_blocked:
+            self.ledger.control = True
         return stream
 
     def _unblock_streams(self, is_unidirectional: bool) -> None:
@@ -231,10 +242,23 @@ class Engine(QuicConnection):
     def _payload_received(
         self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False
     ) -> tuple[bool, bool]:
+        backed_off = self._loss._pto_count > 0
         verdict = super()._payload_received(context, plain, crypto_frame_required)
         if verdict[0]:
-            self.needs_flush = True
+            self.ledger.control = True
+        if backed_off or self.space.loss_time is not None:
+            self.deadline_neared = True
+        if self.ledger.done:
+            self._drop_done()
         return verdict
+
+    def _drop_done(self) -> None:
+        """Forget our finished unidirectional streams: doing so grants the peer nothing."""
+        for stream_id in self.ledger.done:
+            stream = self._streams.pop(stream_id, None)
+            if stream is not None:
+                self._streams_queue.remove(stream)
+        self.ledger.done.clear()
 
     def _drop_oversized(self) -> None:
         """Drop what the peer's longer connection id left no room for: it would block the rest."""
@@ -246,7 +270,7 @@ class Engine(QuicConnection):
 
     def _note_loss(self, **loss: Any) -> None:
         if loss["packets"]:
-            self.needs_flush = True
+            self.ledger.control = True
         self._retransmit(**loss)
 
     def _adopt(self, stream: QuicStream) -> SliceSender | None:
@@ -303,10 +327,11 @@ PRIVATE: dict[type, dict[str, type | None]] = {
     },
     QuicPacketRecovery: {
         "_on_packets_lost": type(lambda: None),
+        "_pto_count": int,
         "_rtt_initialized": bool,
         "_rtt_smoothed": float,
     },
-    QuicPacketSpace: {"ack_at": None, "largest_received_packet": int},
+    QuicPacketSpace: {"ack_at": None, "largest_received_packet": int, "loss_time": None},
     QuicStreamReceiver: {"_buffer": bytearray},
     QuicStreamSender: {"_reset_error_code": None, "is_finished": bool, "reset_pending": bool},
     QuicStream: {"receiver": object, "sender": object},

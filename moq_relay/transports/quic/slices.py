@@ -10,13 +10,13 @@ from aioquic.quic.packet import QuicErrorCode, QuicResetStreamFrame, QuicStreamF
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
 
-from moq_relay.sessions.transport import Buffer
+from moq_relay.sessions.transport import UNI, Buffer
 
 
 class SendLedger:
     """What all sending streams of one connection owe, kept in step by every `SliceSender`."""
 
-    __slots__ = ("finished", "pending", "senders", "unacknowledged", "unsent")
+    __slots__ = ("control", "done", "finished", "pending", "senders", "unacknowledged", "unsent")
 
     def __init__(self) -> None:
         self.unsent = 0
@@ -26,9 +26,13 @@ class SendLedger:
         self.senders = 0
         """Streams that have not finished sending."""
         self.finished: list[int] = []
-        """Streams that finished sending since somebody last took note."""
+        """Streams that finished sending since a session last took note."""
+        self.done: list[int] = []
+        """Those of them that nobody has anything more to say on, until the engine drops them."""
         self.pending = False
-        """Something changed that only making packets can settle."""
+        """Stream data waits to be put in packets, perhaps."""
+        self.control = True
+        """Something else waits, perhaps: only the engine's own writer knows."""
 
 
 class SliceSender:
@@ -204,7 +208,7 @@ class SliceSender:
         acked = sum(r.stop - r.start for r in self._acked)
         self._ledger.unsent -= self._stop - self.highest_offset
         self._ledger.unacknowledged -= self._stop - self._start - acked
-        self._ledger.pending = True
+        self._ledger.control = True
         self._reset_code = error_code
         self.reset_pending = True
         self.buffer_is_empty = True
@@ -224,15 +228,18 @@ class SliceSender:
             self._finish()
         else:
             self.reset_pending = True
-            self._ledger.pending = True
+            self._ledger.control = True
 
     def _finish(self) -> None:
         if not self.is_finished:
             self.is_finished = True
             self._ledger.senders -= 1
             self._ledger.finished.append(self._stream_id)
-            # The engine drops a finished stream, and grants the next one, while it makes packets.
-            self._ledger.pending = True
+            if self._stream_id & UNI:
+                self._ledger.done.append(self._stream_id)
+            else:
+                # The engine's writer drops the stream once both halves end, and grants another.
+                self._ledger.control = True
             self._forget()
 
     def _cut(self, start: int, stop: int) -> bytes:
