@@ -6,7 +6,7 @@ import pytest
 
 from moq_relay.errors import Unauthorized
 from moq_relay.relay.access import Access
-from moq_relay.sessions.lite.session import LiteSession
+from moq_relay.sessions.lite.session import UNI_STREAMS_LIMIT, LiteSession
 from moq_relay.sessions.transport import Arrival, Refused
 from moq_relay.transports.memory import pair
 from moq_relay.wire import varint
@@ -344,6 +344,34 @@ async def test_a_message_has_only_so_many_bytes(version):
 
         assert await too_long.stream.was_reset() == 1
         await viewer.peer.round_trip()
+
+
+async def test_a_peer_that_never_ends_its_requests_loses_its_session(version):
+    async with node(requests_per_session=10) as relay:
+        peer = (await relay.viewer(version)).peer
+        session = relay.session(peer)
+
+        for number in range(1000, 1009):
+            session.stream_data(4 * number, b"\x3f", False)
+            await until(lambda n=number: 4 * n in session._deaf)
+        await peer.round_trip()
+        for number in (2000, 2001):
+            session.stream_data(4 * number, b"\x3f", False)
+
+        assert await peer.was_closed() == 3
+
+
+async def test_a_peer_that_never_ends_its_group_streams_loses_its_session(version):
+    async with node() as relay:
+        peer = (await relay.viewer(version)).peer
+        session = relay.session(peer)
+
+        for number in range(UNI_STREAMS_LIMIT):
+            session.stream_data(4 * (number + 1000) + 2, b"\x3f", False)
+        await peer.round_trip()
+        session.stream_data(2_000_002, b"\x3f", False)
+
+        assert await peer.was_closed() == 3
 
 
 async def test_a_node_has_only_so_many_sessions():

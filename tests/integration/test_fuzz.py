@@ -179,7 +179,9 @@ class Hostile:
     def case(self) -> None:
         """One thing that is said."""
         dice = self.dice
-        match dice.randrange(12):
+        transport = self.transport
+        full = not (transport.can_open_bi() and transport.can_open_uni())
+        match 11 if full else dice.randrange(12):
             case 0 | 1 | 2 | 3:
                 self.say(self.transport.open_bi(), self.maybe(self.request(), 0.3))
             case 4 | 5 | 6:
@@ -273,9 +275,11 @@ class Good:
                 del peer.streams[number]
 
 
-async def hostile_session(relay: Node, version: Version, dice: random.Random) -> Hostile:
+async def hostile_session(
+    relay: Node, version: Version, dice: random.Random, streams: int
+) -> Hostile:
     """A session in which the peer has announced something that its like subscribe to."""
-    peer = relay.connect(version, streams=10_000)
+    peer = relay.connect(version, streams=streams)
     hostile = Hostile(peer.transport, version, dice)
     hostile.begin()
     for _ in range(6):
@@ -315,9 +319,10 @@ def kept(relay: Node) -> dict[str, int]:
     }
 
 
-async def attack(relay: Node, good: Good, dice: random.Random) -> int:
+async def attack(relay: Node, good: Good, dice: random.Random, streams: int) -> int:
     """Two hostile sessions that publish and watch each other's; how many cases it was."""
-    pair = [await hostile_session(relay, version, dice) for version in dice.sample(VERSIONS, 2)]
+    versions = dice.sample(VERSIONS, 2)
+    pair = [await hostile_session(relay, version, dice, streams) for version in versions]
     for hostile in pair:
         hostile.send(hostile.transport.open_bi(), hostile.subscription("bad", "t"))
     done = 0
@@ -335,19 +340,36 @@ async def attack(relay: Node, good: Good, dice: random.Random) -> int:
     return done
 
 
+ROOMY: dict[str, int] = {}
+TIGHT = {
+    "frame_bytes": 200,
+    "message_bytes": 64,
+    "requests_per_session": 12,
+    "announces_per_session": 2,
+    "viewer_backlog": 2_000,
+}
+
+
 @pytest.mark.timeout(600)
-async def test_hostile_peers_cost_nobody_else_a_group_and_leave_nothing_behind():
+@pytest.mark.parametrize(
+    ("limits", "streams", "cases"),
+    [(ROOMY, 10_000, CASES * 3 // 4), (TIGHT, 10_000, CASES // 8), (TIGHT, 20, CASES // 8)],
+    ids=["roomy", "tight", "without credit"],
+)
+async def test_hostile_peers_cost_nobody_else_a_group_and_leave_nothing_behind(
+    limits, streams, cases
+):
     began = time.monotonic()
     dice = random.Random(SEED)
     done = 0
-    async with node(linger=0) as relay:
+    async with node(linger=0, **limits) as relay:
         good = Good(relay)
         await good.begin()
         await until(lambda: kept(relay)["streams"] == 0)
         before = kept(relay)
 
-        while done < CASES:
-            done += await attack(relay, good, dice)
+        while done < cases:
+            done += await attack(relay, good, dice, streams)
 
         await until(lambda: kept(relay) == before, seconds=15)
         assert relay.counters.viewers == relay.counters.upstream == 1

@@ -149,8 +149,8 @@ class GroupIngress:
         header, at = found
         assert isinstance(header, GroupHeader)
         self._feed = inlet.feeds.get(header.subscribe)
-        if header.sequence == varint.MAX:
-            # No number is left to say that the track ended behind it.
+        if header.sequence >= varint.MAX - 1:
+            # No number is left to ask for what follows, or to say that nothing does.
             self._refuse(codes.of(MalformedTrack()))
             return b""
         if self._feed is not None:
