@@ -230,7 +230,9 @@ class Broadcast:
 
     def _serve(self, route: Route, *, renewed: bool) -> None:
         first = () if self.public is None or renewed else self.public.hops[:1]
-        hops = (*first, *route.hops[1:]) if first else route.hops
+        # No version can tell of a hop twice, and the new way may lead through the first of the old.
+        rest = (hop for hop in route.hops[1:] if not hop or hop not in first)
+        hops = (*first, *rest) if first else route.hops
         if renewed:
             self._publishers.clear()
         if route.publisher:
