@@ -191,7 +191,11 @@ class LiteSession:
         )
         self.farewell = code, reason
         self._over.set()
-        self._use.ending()
+        self._contain(self._use.ending)
+        self._contain(self._let_go)
+
+    def _let_go(self) -> None:
+        """Nothing more comes or goes here: tell all who count on it."""
         error = SessionClosed("the session ended")
         self.subscriber.lost()
         uni, self._uni = self._uni, {}
