@@ -4,6 +4,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote
 
 from moq_relay.cluster.address import node_url
+from moq_relay.cluster.targets import CHALLENGE, LINK, REGISTER, TOKEN
 from moq_relay.daemon.tokens import Claims, Key
 from moq_relay.daemon.values import Public
 from moq_relay.errors import Unauthorized, WireError
@@ -12,9 +13,6 @@ from moq_relay.relay.path import covers, normalise
 
 OPEN = 'set auth.public = "" to allow everybody everything'
 """The way out for whoever configured nothing."""
-
-TOKEN, REGISTER, CHALLENGE, LINK = "jwt", "register", "challenge", "link"
-"""Parameters of a session's URL: a token, and what nodes say to each other."""
 
 
 def bearer(authorization: str | None) -> str | None:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from moq_relay.daemon.auth import TOKEN, Authority, bearer
+from moq_relay.cluster.targets import TOKEN
+from moq_relay.daemon.auth import Authority, bearer
 from moq_relay.daemon.demo import CLOCK, PATH, RATE, SCENE
 from moq_relay.errors import (
     Evicted,

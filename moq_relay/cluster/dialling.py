@@ -1,0 +1,137 @@
+"""Sessions to other nodes: dialled by URL, in the newest version both speak, over raw QUIC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from moq_relay.cluster import targets
+from moq_relay.cluster.address import host_port
+from moq_relay.relay.route import Source
+from moq_relay.sessions.context import Context, Use
+from moq_relay.sessions.host import Host
+from moq_relay.sessions.lite.session import LiteSession
+from moq_relay.sessions.transport import Arrival, Events, Transport
+from moq_relay.transports.quic.connection import QuicTransport
+from moq_relay.transports.quic.dialer import DialFailed, Trust, dial
+from moq_relay.transports.quic.endpoint import Limits
+from moq_relay.wire.lite.messages import Role
+from moq_relay.wire.lite.versions import VERSIONS
+from moq_relay.wire.version import Version
+
+
+class Dial(Protocol):
+    """Reaches a node. A session is over when its context is left."""
+
+    def __call__(
+        self, url: str, target: str, use: Use, *, address: str | None = None
+    ) -> AbstractAsyncContextManager[LiteSession]:
+        """A session to ``url``.
+
+        Args:
+            url: as ``node_url`` makes it.
+            target: ``/path?query`` of the session. A token in it is sent once the certificate of
+                the other side was verified, unless the settings say not to verify.
+            use: what it is for.
+            address: where to connect instead of asking for the addresses of the URL's host; the
+                certificate has to be valid for the host all the same.
+
+        Raises:
+            MoqError: there is no session.
+        """
+
+
+class Dialler:
+    """Dials over QUIC; a ``Dial``. Its sessions belong to ``host`` while they last."""
+
+    def __init__(
+        self,
+        host: Host,
+        context: Context,
+        trust: Trust,
+        *,
+        versions: Sequence[Version] = VERSIONS,
+        limits: Limits | None = None,
+    ) -> None:
+        self._host = host
+        self._context = context
+        self._trust = trust
+        # Older versions have no place for a target on raw QUIC.
+        self._versions = {v.alpn: v for v in versions if v.features.setup_stream}
+        self._limits = limits or Limits(handshake_seconds=context.limits.handshake_seconds)
+
+    @asynccontextmanager
+    async def __call__(
+        self, url: str, target: str, use: Use, *, address: str | None = None
+    ) -> AsyncIterator[LiteSession]:
+        host, port = host_port(url)
+        sessions: list[LiteSession] = []
+
+        def accept(arrival: Arrival, transport: Transport) -> Events:
+            version = self._versions[arrival.protocol or ""]
+            session = LiteSession(
+                transport, version, self._context, target=target, dialled=True, use=use
+            )
+            sessions.append(session)
+            return self._host.start(session)
+
+        try:
+            async with dial(
+                address or host,
+                port,
+                accept=accept,
+                protocols=list(self._versions),
+                trust=self._trust,
+                server_name=host,
+                limits=self._limits,
+            ):
+                try:
+                    yield sessions[0]
+                finally:
+                    sessions[0].close(0, "")
+        except UnicodeError as error:
+            raise DialFailed(f"{host!r} cannot be looked up") from error
+
+
+class Link:
+    """A session that takes tracks from another node, with what its keeper wants to know."""
+
+    def __init__(self, session: LiteSession) -> None:
+        self.session = session
+        self.subscriber: Source = session.subscriber
+
+    @property
+    def rtt_seconds(self) -> float | None:
+        """Smoothed round trip; None before the first sample."""
+        return self.session.transport.stats().rtt_seconds
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing came from the peer."""
+        transport = self.session.transport
+        return transport.silent_seconds if isinstance(transport, QuicTransport) else 0.0
+
+    def ping(self) -> None:
+        """Make the peer answer."""
+        transport = self.session.transport
+        if isinstance(transport, QuicTransport):
+            transport.ping()
+
+    async def ended(self) -> None:
+        """Wait until the session is over."""
+        await self.session.ended()
+
+
+def links(
+    dial: Dial, node: str, token: str | None
+) -> Callable[[str, Callable[[], None]], AbstractAsyncContextManager[Link]]:
+    """What ``peers.Links`` dials with: this node, by its URL and its token."""
+
+    @asynccontextmanager
+    async def link(url: str, ending: Callable[[], None]) -> AsyncIterator[Link]:
+        use = Use(role=Role.SUBSCRIBER, quiet=True, ending=ending)
+        async with dial(url, targets.to_link(node, token), use) as session:
+            yield Link(session)
+
+    return link
