@@ -20,12 +20,13 @@ class Station:
     def __init__(self, *, frames: int, size: int) -> None:
         self.sequence = -1
         """The latest group; -1 before the first ``write``."""
+        self.written = 0
+        """Frames so far."""
         self.feeds: dict[Feed, Group | None] = {}
         """Who listens, and the group that is open there."""
         self.frames = frames
         self._size = size
         self._frames: list[Frame] = []
-        self._micros = 0
 
     def write(self) -> None:
         """One more frame; a group ends with its last one, and the next write begins another."""
@@ -35,8 +36,8 @@ class Station:
             self._frames.clear()
             for feed in tuple(self.feeds):
                 self.feeds[feed] = feed.open_group(self.sequence)
-        self._micros += 1000
-        frame = Frame(content(self.sequence, index, self._size), self._micros)
+        self.written += 1
+        frame = Frame(content(self.sequence, index, self._size), 1000 * self.written)
         self._frames.append(frame)
         for group in tuple(self.feeds.values()):
             if group is not None:
