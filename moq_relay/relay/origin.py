@@ -130,9 +130,8 @@ class Origin:
     def watch(self, prefix: str, watcher: Watcher, asker: Asker = NOBODY) -> None:
         """Tell ``watcher`` of every broadcast under ``prefix``, now and until ``unwatch``."""
         watch = self._watches[watcher] = _Watch(prefix, asker)
-        for path, broadcast in sorted(self.broadcasts.items()):
-            if path not in watch.told:
-                self._show(watcher, watch, broadcast)
+        for _, broadcast in sorted(self.broadcasts.items()):
+            self._show(watcher, watch, broadcast)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Tell it no more. Harmless when it does not watch."""

@@ -57,12 +57,7 @@ class Place:
             there = (
                 sequence
                 for sequence, group in groups.items()
-                if sequence >= low
-                and (
-                    demand.start is not None
-                    or sequence == latest
-                    or group.age(now) < demand.max_age
-                )
+                if sequence >= low and (demand.start is not None or group.age(now) < demand.max_age)
             )
             first = min(there, default=max(low, latest))
             if promised is not None:

@@ -14,6 +14,9 @@ from moq_relay.relay.route import NOBODY, Asker, Route
 from moq_relay.relay.track import Track
 
 OUR_HOP = 1000
+FAULTS: list[str] = []
+"""Contracts that the model broke. It contains whatever a reader or a watcher raises, so they are
+kept here; conftest.py holds every test to an empty list."""
 LIVE = TrackInfo(max_age=30.0)
 LATEST = Demand()
 """What a viewer wants that says nothing."""
@@ -21,6 +24,12 @@ LIMITS = CacheLimits()
 LOST = SessionClosed("lost")
 BACK = Demand(max_age=10.0, reach=True)
 """What a viewer of the newest version wants: all groups of the last ten seconds."""
+
+
+def must(holds: bool, fault: str) -> None:
+    """Note a breach of contract."""
+    if not holds:
+        FAULTS.append(fault)
 
 
 class Clock:
@@ -77,13 +86,15 @@ class FakeSource:
         """Feeds that were asked for and neither answered nor ended nor given up."""
         self.sending: list[Feed] = []
         """Feeds that want groups now."""
+        self._inside: list[Feed] = []
+        """Feeds whose ``subscribe`` has not returned."""
         self.on_subscribe: Callable[[Feed], None] = lambda feed: None
         self.on_fetch: Callable[[Group], None] = lambda group: None
 
     # What the model calls.
 
     def describe(self, feed: Feed) -> None:
-        assert feed not in self.questions, "asked twice through one feed"
+        must(feed not in self.questions, "asked twice through one feed")
         self.questions.append(feed)
         if self.info is None:
             self.owed.add(feed)
@@ -91,19 +102,22 @@ class FakeSource:
             feed.described(self.info)
 
     def subscribe(self, feed: Feed) -> None:
-        assert feed.live, "subscribed through a closed feed"
-        assert feed not in self.subscriptions, "subscribed twice through one feed"
+        must(feed.live, "subscribed through a closed feed")
+        must(feed not in self.subscriptions, "subscribed twice through one feed")
         self.subscriptions.append(feed)
         self.owed.add(feed)
         self.sending.append(feed)
+        self._inside.append(feed)
         self.on_subscribe(feed)
+        self._inside.remove(feed)
 
     def update(self, feed: Feed) -> None:
-        assert feed in self.sending, "updated what it does not send"
+        must(feed in self.sending, "updated what it does not send")
         self.updates.append((feed, feed.demand))
 
     def unsubscribe(self, feed: Feed) -> None:
-        assert feed in self.owed, "gave up what was not asked for, or has ended"
+        must(feed in self.owed, "gave up what was not asked for, or has ended")
+        must(feed not in self._inside, "gave up inside the call that asked")
         self.owed.discard(feed)
         if feed in self.sending:
             self.sending.remove(feed)
@@ -149,10 +163,13 @@ class FakeSource:
         """End every feed, as a session that is lost or a track that is over."""
         for feed in (*self.sending, *self.questions):
             if feed in self.owed:
-                self.owed.discard(feed)
-                if feed in self.sending:
-                    self.sending.remove(feed)
-                feed.ended(error, final)
+                self.end_feed(feed, error, final)
+
+    def end_feed(self, feed: Feed, error: RequestError | None, final: int | None) -> None:
+        self.owed.discard(feed)
+        if feed in self.sending:
+            self.sending.remove(feed)
+        feed.ended(error, final)
 
 
 def frame(sequence: int, index: int, size: int = 1) -> Frame:
@@ -176,8 +193,8 @@ class GroupListener:
         self._take()
 
     def _take(self) -> None:
-        assert not self.finished, "rung after the end"
-        assert self.error is None, "rung after the error"
+        must(not self.finished, "rung after the end")
+        must(self.error is None, "rung after the error")
         group = self.group
         if group.error is not None:
             self.error = group.error
@@ -193,6 +210,7 @@ class Viewer:
     """A track's reader; holds the track to a reader's contract."""
 
     on_opened: Callable[[Group], None] = lambda group: None
+    on_datagram: Callable[[], None] = lambda: None
     on_ended: Callable[[], None] = lambda: None
     first: int | None = None
     groups: dict[int, GroupListener] = field(default_factory=dict)
@@ -205,13 +223,13 @@ class Viewer:
 
     def started(self, first: int) -> None:
         self._alive()
-        assert self.first is None, "started twice"
+        must(self.first is None, "started twice")
         self.first = first
 
     def opened(self, group: Group) -> None:
         self._alive()
-        assert self.first is not None, "a group before the start"
-        assert group.sequence not in self.groups, f"group {group.sequence} told twice"
+        must(self.first is not None, "a group before the start")
+        must(group.sequence not in self.groups, f"group {group.sequence} told twice")
         self.order.append(group.sequence)
         self.groups[group.sequence] = GroupListener(group)
         self.on_opened(group)
@@ -219,6 +237,7 @@ class Viewer:
     def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
         self._alive()
         self.datagrams.append((sequence, payload))
+        self.on_datagram()
 
     def ended(self, error: RequestError | None, final: int | None) -> None:
         self._alive()
@@ -226,8 +245,8 @@ class Viewer:
         self.on_ended()
 
     def _alive(self) -> None:
-        assert not self.over, "told something after the end"
-        assert not self.left, "told something after it left"
+        must(not self.over, "told something after the end")
+        must(not self.left, "told something after it left")
 
     @property
     def whole(self) -> list[int]:
@@ -249,24 +268,26 @@ class Watch:
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
         self.calls: list[str] = []
+        self.stopped = False
         self.on_call: Callable[[str], None] = lambda call: None
 
     def announced(self, path: str, route: Route) -> None:
-        assert path not in self.routes, f"{path} announced twice"
+        must(path not in self.routes, f"{path} announced twice")
         self.routes[path] = route
         self._note(f"+{path}")
 
     def updated(self, path: str, route: Route) -> None:
-        assert path in self.routes, f"{path} updated, never announced"
+        must(path in self.routes, f"{path} updated, never announced")
         self.routes[path] = route
         self._note(f"~{path}")
 
     def withdrawn(self, path: str) -> None:
-        assert path in self.routes, f"{path} withdrawn, never announced"
-        del self.routes[path]
+        must(path in self.routes, f"{path} withdrawn, never announced")
+        self.routes.pop(path, None)
         self._note(f"-{path}")
 
     def _note(self, call: str) -> None:
+        must(not self.stopped, "told something after it stopped to watch")
         self.calls.append(call)
         self.on_call(call)
 

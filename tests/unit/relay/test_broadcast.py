@@ -25,6 +25,15 @@ def test_the_newest_publisher_is_in_use_and_older_ones_are_alternates():
     assert len(world.origin.find("room").routes) == 3
 
 
+def test_of_two_publishers_of_one_moment_the_later_is_the_newer():
+    world = World()
+    world.announce(FakeSource(), since=50.0)
+    later = FakeSource()
+    world.announce(later, since=50.0)
+
+    assert world.origin.find("room").routes[0].source is later
+
+
 def test_a_source_that_announces_again_has_one_route():
     world = World()
     source = world.publish(7)
@@ -175,6 +184,39 @@ def test_watchers_hear_of_the_other_way_but_not_of_other_content():
 
     assert watch.calls == ["+room", "~room"]
     assert watch.routes["room"].hops == (7, 8)
+
+
+def test_a_group_that_broke_off_does_not_come_again_by_the_other_way():
+    world = World()
+    source, viewer = followed(world, 7)
+    source.send(7)
+    late = source.begin(6)
+    assert late is not None
+    late.abort(Cancelled())
+    other = FakeSource()
+    world.announce(other, 7, 8)
+
+    other.send(6, 8)
+
+    assert viewer.errors == {6: "Cancelled"}
+    assert viewer.whole == [1, 2, 3, 4, 5, 7, 8]
+
+
+def test_a_way_that_goes_inside_the_switch_to_it_is_taken_by_no_other_track():
+    world = World()
+    source = world.publish(7)
+    viewers = [world.view(name=name) for name in ("a", "b", "c")]
+    for feed in tuple(source.sending):
+        source.send(1, feed=feed)
+    other = FakeSource()
+    other.on_subscribe = lambda feed: world.origin.withdraw("room", other, clean=False)
+
+    world.announce(other, 7, 8)
+    for feed in tuple(source.sending):
+        source.send(2, feed=feed)
+
+    assert other.owed == set()
+    assert [viewer.whole for viewer in viewers] == [[1, 2]] * 3
 
 
 # Lost and back again.

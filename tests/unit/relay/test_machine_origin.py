@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from moq_relay.errors import SessionClosed
 from moq_relay.relay.path import covers
 from moq_relay.relay.route import Asker, Route
-from tests.unit.relay.fakes import FakeSource, Viewer, Watch, World
+from tests.unit.relay.fakes import FAULTS, FakeSource, Viewer, Watch, World
 
 PATHS = ("room", "room/a", "roommate", "hall/.hidden/a")
 LINGER = 5.0
@@ -100,6 +100,11 @@ class OriginMachine(RuleBasedStateMachine):
         self.watches[pick] = prefix, asker, self.world.watch(prefix, asker)
 
     # What holds.
+
+    @invariant()
+    def no_contract_is_broken(self) -> None:
+        faults, FAULTS[:] = FAULTS[:], []
+        assert faults == []
 
     def _live(self, path: str) -> bool:
         return bool(self.routes.get(path)) or path in self.lost

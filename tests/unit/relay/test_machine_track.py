@@ -8,7 +8,7 @@ from moq_relay.errors import Cancelled, GroupTooLarge, SessionClosed
 from moq_relay.relay.feed import Demand, Feed, TrackInfo
 from moq_relay.relay.group import Frame, Group
 from moq_relay.relay.retention import CacheLimits
-from tests.unit.relay.fakes import FakeSource, Viewer, World
+from tests.unit.relay.fakes import FAULTS, FakeSource, Viewer, World
 
 HOP = 7
 LIMITS = CacheLimits(capacity=60, duration=8.0, group_bytes=20, group_frames=6)
@@ -171,6 +171,11 @@ class TrackMachine(RuleBasedStateMachine):
                 del self.viewers[viewer]
 
     # What holds.
+
+    @invariant()
+    def no_contract_is_broken(self) -> None:
+        faults, FAULTS[:] = FAULTS[:], []
+        assert faults == []
 
     @invariant()
     def nobody_misses_a_group(self) -> None:

@@ -428,6 +428,46 @@ def test_a_watcher_that_another_stops_is_told_nothing_more():
     assert second.calls == []
 
 
+def test_a_watcher_that_another_stops_is_told_of_no_end_either():
+    world = World()
+    first = Watch()
+    second = Watch()
+
+    def stop(call: str) -> None:
+        if call == "-room":
+            world.origin.unwatch(second)
+            second.stopped = True
+
+    first.on_call = stop
+    world.origin.watch("", first)
+    world.origin.watch("", second)
+    source = world.publish()
+
+    world.origin.withdraw("room", source, clean=True)
+
+    assert second.calls == ["+room"]
+
+
+def test_a_broadcast_that_ends_cleanly_inside_a_loss_does_not_end_again_later():
+    world = World()
+    source, again = world.publish(7), FakeSource()
+    world.view()
+    group = source.begin(1)
+    assert group is not None
+
+    class Ender:
+        def ready(self) -> None:
+            world.announce(again, 7)
+            world.origin.withdraw("room", again, clean=True)
+
+    group.join(Ender())
+    watch = world.watch()
+
+    world.lose(source, LOST)
+    assert watch.calls[-1] == "-room"
+    assert world.clock.timers == []
+
+
 def test_a_watcher_that_fails_costs_itself_only(caplog):
     world = World()
     broken = Watch()

@@ -5,6 +5,7 @@ import pytest
 from moq_relay.errors import NotFound
 from moq_relay.relay.broadcast import PROBE_SECONDS
 from moq_relay.relay.feed import Demand, TrackInfo
+from moq_relay.relay.route import Asker
 from tests.unit.relay.fakes import BACK, LIVE, LOST, FakeSource, Viewer, World, followed, was_reset
 
 # Another publisher takes over.
@@ -293,3 +294,32 @@ def test_a_track_that_ends_before_it_is_decided_is_no_longer_judged_by():
     assert audio.over
     assert audio.error is None
     assert not video.over
+
+
+def test_a_publisher_that_was_replaced_is_not_taken_for_the_new_one():
+    world = World()
+    followed(world, 7)
+    new = world.publish(8)
+    new.send(3)
+    viewer = world.view(BACK)
+    new.send(4)
+    back = world.publish(7)
+
+    back.send(1)
+
+    assert was_reset(viewer)
+
+
+def test_a_viewer_of_its_own_broadcast_is_ended_before_the_first_group_comes_back_to_it():
+    world = World()
+    followed(world, 7)
+    world.view(name="audio")
+    new = FakeSource()
+    viewer = world.view(asker=Asker(new))
+    world.announce(new, 8)
+    video = next(feed for feed in new.sending if feed.track.name == "video")
+
+    new.send(6, feed=video)
+
+    assert viewer.whole == [5]
+    assert was_reset(viewer)

@@ -523,6 +523,28 @@ async def test_a_question_goes_with_the_last_who_waits_for_its_answer():
     assert track.vacant
 
 
+def test_a_question_goes_with_the_viewer_that_caused_it():
+    world = World()
+    source = world.publish(info=None)
+
+    world.leave(world.view())
+
+    assert len(source.questions) == 1
+    assert source.owed == set()
+
+
+def test_a_question_goes_with_the_track_that_ends_before_the_answer():
+    world = World()
+    source = world.publish(info=None)
+    viewer = world.view()
+    feed = source.feed
+
+    source.end_feed(feed, None, 0)
+
+    assert viewer.over
+    assert source.owed == set()
+
+
 async def test_a_question_of_a_viewer_goes_with_the_viewer_unless_others_wait():
     world = World()
     source = world.publish(info=None)
@@ -649,8 +671,32 @@ def test_a_viewer_that_another_ends_inside_opened_is_told_nothing_more():
 
     source.send(1, 2)
 
-    assert victim.order == []
+    assert victim.first is None
     assert third.whole == [1, 2]
+
+
+def test_a_viewer_that_another_ends_while_both_follow_is_told_nothing_more():
+    world = World()
+    source = world.publish()
+    victim = Viewer()
+    world.view(viewer=Viewer(on_opened=lambda group: group.sequence == 2 and world.leave(victim)))
+    world.view(viewer=victim)
+
+    source.send(1, 2)
+
+    assert victim.order == [1]
+
+
+def test_a_viewer_that_another_ends_inside_a_datagram_is_told_nothing_more():
+    world = World()
+    source = world.publish()
+    victim = Viewer()
+    world.view(viewer=Viewer(on_datagram=lambda: world.leave(victim)))
+    world.view(viewer=victim)
+
+    source.feed.datagram(1, 0, b"")
+
+    assert victim.datagrams == []
 
 
 def test_a_viewer_that_joins_inside_opened_gets_the_group_once():
