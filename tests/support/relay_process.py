@@ -18,6 +18,8 @@ START_SECONDS = 15
 STOP_SECONDS = 10
 TROUBLE = re.compile(r"\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)")
 """A log line that no test may leave behind."""
+TROUBLE_LINES = 30
+"""The first of them and what follows: an exception's trace."""
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -127,8 +129,13 @@ class RelayProcess:
         finally:
             self._process = None
         assert code == 0, f"the relay ended with {code} after SIGTERM\n{self.log()}"
-        trouble = [line for line in self.log().splitlines() if TROUBLE.search(line)]
-        assert not trouble, f"the relay's log holds {trouble[0]!r}\n{self.log()}"
+        lines = self.log_path.read_text(errors="replace").splitlines()
+        trouble = [number for number, line in enumerate(lines) if TROUBLE.search(line)]
+        if trouble:
+            first = "\n".join(lines[trouble[0] : trouble[0] + TROUBLE_LINES])
+            raise AssertionError(
+                f"{len(trouble)} bad lines in the relay's log; the first:\n{first}"
+            )
 
     def kill(self) -> None:
         """End it at once, whatever state it is in."""
