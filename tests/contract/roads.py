@@ -5,25 +5,30 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import redis
 
+from moq_relay.cluster.channel import Channel
 from moq_relay.cluster.endpoint import parse_endpoint
 from moq_relay.cluster.keys import Keys, Shard
 from moq_relay.cluster.memory import MemoryRoad, MemoryStore
 from moq_relay.cluster.redis import RedisRoad
 from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.road import Connected, Lost, Message, Road, RoadEvent
+from moq_relay.cluster.rootroad import RootRoad
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.errors import RegistryUnavailable
 from tests.support import redis_server
+from tests.support.street import street
 
 WALL_CLOCK = 1_790_000_000.0
 """The memory's clock is monotonic, yet dates claims like Redis' own."""
+
+ROOT = "https://root.example/"
 
 QUICK = RegistrySettings(renew=0.5, command_timeout=0.5, lease=2.0)
 """The shortest times that the cluster's tests use."""
@@ -33,7 +38,8 @@ QUICK = RegistrySettings(renew=0.5, command_timeout=0.5, lease=2.0)
 class World:
     """One registry, any number of roads to it, and a hand that changes it behind their backs."""
 
-    road: Callable[[], Road]
+    road: Callable[[str], Road]
+    """A node's, by its name."""
     flush: Callable[[], None]
     """Lose everything."""
     edit: Callable[[Shard, str, str | None], None]
@@ -62,7 +68,7 @@ async def memory_world(_directory: Path) -> AsyncIterator[World]:
             listener(Message(shard, text))
 
     yield World(
-        lambda: MemoryRoad(store),
+        lambda _name: MemoryRoad(store),
         store.clear,
         edit,
         lambda shard, field: table(shard).get(field),
@@ -89,7 +95,7 @@ async def redis_world(directory: Path, *, binary: Callable[[], str] | None) -> A
             return None if value is None else value.decode()
 
         yield World(
-            lambda: RedisRoad(
+            lambda _name: RedisRoad(
                 parse_endpoint(url), prefix=keys.prefix, timeout=0.5, probe_seconds=0.5
             ),
             lambda: client.flushall(),
@@ -110,10 +116,31 @@ def server(directory: Path, binary: Callable[[], str] | None) -> Iterator[str]:
             yield process.url
 
 
+@asynccontextmanager
+async def root_world(directory: Path) -> AsyncIterator[World]:
+    """What memory holds, for nodes that come to it through a root, over sessions."""
+    async with memory_world(directory) as world, street() as town, asyncio.TaskGroup() as tasks:
+        root = await town.root(ROOT, lambda: world.road(ROOT), timeout=0.5, running=False)
+        running = tasks.create_task(Registry(root.junction, node=ROOT, settings=QUICK).run())
+
+        def road(name: str) -> Road:
+            @asynccontextmanager
+            async def connect(url: str) -> AsyncIterator[Channel]:
+                house = await town.build(name)
+                async with town.joiner(house).road(url) as channel:
+                    yield channel
+
+            return RootRoad([ROOT], connect, timeout=0.5)
+
+        yield replace(world, road=road)
+        running.cancel()
+
+
 MAKERS: dict[str, Callable[[Path], Any]] = {
     "memory": memory_world,
     "redis": partial(redis_world, binary=None),
     "valkey": partial(redis_world, binary=redis_server.valkey_binary),
+    "root": root_world,
 }
 
 
@@ -188,7 +215,7 @@ class Node:
     """A registry that runs, its road, and what its listener heard."""
 
     def __init__(self, world: World, name: str, **options: Any) -> None:
-        self.road = FaultyRoad(world.road())
+        self.road = FaultyRoad(world.road(name))
         options.setdefault("settings", QUICK)
         self.registry = Registry(self.road, node=name, **options)
         self.heard: list[tuple[str, str]] = []
@@ -250,9 +277,9 @@ class Cluster:
         for task in self._raw:
             task.cancel()
 
-    async def raw(self) -> Road:
-        """A road by itself, up."""
-        road, up = self.world.road(), asyncio.Event()
+    async def raw(self, name: str) -> Road:
+        """Another road of a node's, up."""
+        road, up = self.world.road(name), asyncio.Event()
 
         def deliver(event: RoadEvent) -> None:
             if isinstance(event, Connected):

@@ -9,7 +9,7 @@ from moq_relay.cluster.road import Message
 from moq_relay.errors import RegistryUnavailable
 from tests.contract.roads import MAKERS, QUICK, Cluster, cluster_on, until
 
-A, B = "https://a.example", "https://b.example"
+A, B = "https://a.example/", "https://b.example/"
 ROOM = "room/alice"
 SHARD = shard_of(ROOM, 16)
 LEASE = QUICK.lease

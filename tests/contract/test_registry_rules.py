@@ -9,7 +9,7 @@ import pytest
 from moq_relay.cluster.keys import shard_of
 from tests.contract.roads import MAKERS, QUICK, Cluster, cluster_on, until
 
-A, B, C = "https://a.example", "https://b.example", "https://c.example"
+A, B, C = "https://a.example/", "https://b.example/", "https://c.example/"
 ROOM = "room/alice"
 SHARD = shard_of(ROOM, 16)
 LEASE = QUICK.lease
@@ -111,7 +111,7 @@ async def test_a_write_of_an_old_generation_is_refused(cluster: Cluster):
     assert generation is not None
     epoch = a.registry._table.shards[SHARD].epoch
     assert epoch is not None
-    road = await cluster.raw()
+    road = await cluster.raw(A)
 
     old = await road.call("write", SHARD, [A, epoch, str(generation - 1), "999", "-", ROOM])
     again = await road.call("write", SHARD, [A, epoch, str(generation), "1", "-", ROOM])

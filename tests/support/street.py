@@ -128,14 +128,18 @@ class Street:
         token = token or KEY.sign(cluster=True, node=house.url)
         return Joiner(self.dial(house), house.challenges, node=house.url, token=token, **options)
 
-    async def root(self, url: str, road: Callable[[], Road] | None = None, **options) -> Root:
-        """A root whose road is up."""
+    async def root(
+        self, url: str, road: Callable[[], Road] | None = None, *, running: bool = True, **options
+    ) -> Root:
+        """A root whose road is up, or is about to come up, or is run by somebody else."""
         house = await self.build(url)
         made = (road or (lambda: MemoryRoad(self.store)))()
         root = house.open_as_root(self.dial(house), made, **options)
+        if not running:
+            return root
         tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-        running = tasks.create_task(root.junction.run(lambda _event: None))
-        self._stack.callback(running.cancel)
+        task = tasks.create_task(root.junction.run(lambda _event: None))
+        self._stack.callback(task.cancel)
         if road is None:
             async with asyncio.timeout(5):
                 while root.junction.connected is None:
