@@ -256,14 +256,17 @@ async def test_all_broadcasts_end_with_the_announce_stream(version, how):
         await publisher.peer.round_trip()
 
 
-async def test_a_lost_session_lingers(version):
+@pytest.mark.parametrize(("code", "left"), [(0, []), (1, ["a"]), (77, ["a"])])
+async def test_a_session_that_is_lost_lingers_and_one_that_says_goodbye_does_not(
+    version, code, left
+):
     async with node(linger=5) as relay:
         publisher = await relay.publisher(version, "a")
 
-        publisher.peer.transport.close(0, "")
+        publisher.peer.transport.close(code, "")
 
         await until(lambda: not relay.host.sessions)
-        assert relay.origin.paths() == ["a"]
+        assert relay.origin.paths() == left
 
 
 async def test_a_second_announcement_of_a_path_replaces_its_route(version):

@@ -109,6 +109,23 @@ async def test_the_path_of_the_url_is_the_root_of_what_is_seen(relay: Relay, ver
                 pytest.fail(f"a stranger sees {(await anext(seen)).prefix}")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_withdrawn_broadcast_is_gone_at_once(relay: Relay, version: str) -> None:
+    url, path = relay.url("moqt", version), f"requests/withdrawn-{version}"
+
+    async with connected(url) as viewer, asyncio.timeout(SECONDS):
+        updates = viewer.announced("requests", filter=None)
+        async with publishing(url, path, (STATUS,)):
+            while not ((update := await anext(updates)).prefix == path and update.active):
+                pass
+        left = asyncio.get_running_loop().time()
+        while (update := await anext(updates)).prefix != path or update.active:
+            pass
+
+    # Far below the linger of a publisher that was lost without a word.
+    assert asyncio.get_running_loop().time() - left < 2
+
+
 PULSE = Track("pulse", frame_bytes=100, frames_per_group=5, frames_per_second=50)
 PULSE_AGAIN = replace(PULSE, edition=2)
 

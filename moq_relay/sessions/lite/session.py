@@ -197,7 +197,8 @@ class LiteSession:
     def _let_go(self) -> None:
         """Nothing more comes or goes here: tell all who count on it."""
         error = SessionClosed("the session ended")
-        self.subscriber.lost()
+        # An engine that gives a silent peer up never says "no error": that is the peer's goodbye.
+        self.subscriber.lost(clean=self.farewell is not None and self.farewell[0] == codes.NO_ERROR)
         uni, self._uni = self._uni, {}
         for ingress in uni.values():
             if isinstance(ingress, GroupIngress):

@@ -145,12 +145,15 @@ class Subscriber:
             self._routes[path] = replace(route, since=LAST_RESORT)
             self._origin.announce(path, self._routes[path])
 
-    def lost(self) -> None:
-        """The session is gone: its routes are lost, and nothing more comes through its feeds."""
+    def lost(self, *, clean: bool) -> None:
+        """The session is gone: its routes too, and nothing more comes through its feeds.
+
+        ``clean``: the peer said goodbye, so its broadcasts end at once.
+        """
         self._lost = True
         routes, self._routes = self._routes, {}
         for path in routes:
-            self._origin.withdraw(path, self, clean=False)
+            self._origin.withdraw(path, self, clean=clean)
         error = SessionClosed("the publisher's session ended")
         waiting = [feed for feed, _ in self._pending]
         for feed in (*self._requests, *self._questions, *waiting):
@@ -247,10 +250,9 @@ class Subscriber:
             request.done()
 
     def _give_up(self, feed: Feed, request: RequestStream, error: RequestError) -> None:
-        """Without a description there is no track, and no use for its groups."""
+        """Without a description there is no track."""
         request.give_up(codes.CANCEL)
         feed.ended(error)
-        self.unsubscribe(feed)
 
     async def _open_for(self, feed: Feed, kind: BiStream) -> RequestStream | None:
         """A request stream, once the peer allows one; None when nobody needs it any more."""
