@@ -1,6 +1,7 @@
 """How a session begins, what its path and role allow, how it is told to go, and its limits."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -285,10 +286,10 @@ async def test_a_publisher_that_is_about_to_leave_is_the_last_choice(version):
 
         assert await watching.next() == wire.AnnounceEnd(0)
         assert (await watching.next()).hops == (12,)
-        leaves.announce("b")
         stays.announce("b")
-        await leaves.peer.round_trip()
         await stays.peer.round_trip()
+        leaves.announce("b")
+        await leaves.peer.round_trip()
         assert relay.origin.broadcasts["b"].active.hops == (12,)
         watched = (await relay.viewer(LITE_05)).subscribe("a", "t")
         (await stays.accept(0)).group(0, b"x")
@@ -396,6 +397,19 @@ async def test_a_host_that_closes_lets_nobody_in(version):
     far = pair()[1]
     with pytest.raises(Refused):
         relay.host.accept(Arrival("memory", "late", version.alpn, "/"), far, VERSIONS)
+
+
+async def test_a_session_that_is_cancelled_while_a_request_arrives_leaves_nothing(version):
+    async with node() as relay:
+        peer = (await relay.viewer(version)).peer
+        session = relay.session(peer)
+        (task,) = (t for t in asyncio.all_tasks() if t.get_name() == f"session-{session.number}")
+
+        task.cancel()
+        session.stream_data(4000, b"\x3f", False)
+
+        await until(lambda: not relay.host.sessions)
+        gc.collect()
 
 
 async def test_two_nodes_speak_every_version_to_each_other(version):

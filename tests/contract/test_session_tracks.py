@@ -501,6 +501,22 @@ async def test_a_part_of_a_group_that_is_empty_is_an_empty_group(bounds):
         assert group.frames == []
 
 
+async def test_a_part_of_a_group_that_is_cached_and_empty_is_an_empty_group():
+    async with node() as relay:
+        publisher = await relay.publisher(LITE_05, "a")
+        first = (await relay.viewer(LITE_05)).subscribe("a", "t")
+        sending = await publisher.accept(4)
+        sending.group(4, *[b"x"] * 5)
+        await first.heard(4)
+
+        watched = (await relay.viewer(LITE_06)).subscribe(
+            "a", "t", floor=4, frame_start=3, end=4, frame_end=1
+        )
+
+        (group,) = await watched.heard(4)
+        assert group.frames == []
+
+
 async def test_a_group_without_its_start_goes_only_to_those_who_can_be_told(version):
     async with node() as relay:
         publisher = await relay.publisher(LITE_06, "a")
@@ -611,6 +627,22 @@ async def test_a_version_that_names_fetch_without_serving_it_is_refused(version)
 
 
 @by_name(NEW)
+async def test_a_fetch_whose_request_is_finished_is_served_all_the_same(version):
+    async with node() as relay:
+        publisher = await relay.publisher(version, "a")
+        viewer = await relay.viewer(version)
+
+        stream = viewer.fetch("a", "t", 9)
+        stream.finish()
+        asked = await publisher.peer.asked(BiStream.FETCH)
+        await viewer.peer.round_trip()
+        asked.raw(publisher.peer.coded((5, b"a")), fin=True)
+
+        await viewer.peer.until(lambda: stream.over)
+        assert fetched(viewer, stream) == [(5, b"a")]
+
+
+@by_name(NEW)
 @pytest.mark.parametrize("how", ["reset", "stop"])
 async def test_a_fetch_that_nobody_wants_any_more_is_given_up_upstream(version, how):
     async with node() as relay:
@@ -686,6 +718,39 @@ async def test_streams_wait_for_credit_and_none_is_forgotten(version):
             await each.replies()
 
         assert [each.whole for each in watched] == [{0: [b"t%d" % n]} for n in range(9)]
+
+
+@by_name([v for v in VERSIONS if not v.features.inband_setup])
+async def test_those_who_gave_up_waiting_for_credit_wait_no_more(version):
+    async with node() as relay:
+        # The announce stream has the only credit there is.
+        publisher = await relay.publisher(version, "a", streams=1)
+        viewer = await relay.viewer(LITE_05)
+        session = relay.session(publisher.peer)
+        tasks = live(session)["tasks"]
+
+        watched = [viewer.subscribe("a", f"t{n}") for n in range(20)]
+        fetches = [viewer.fetch("a", "t", n) for n in range(20)]
+        await viewer.peer.round_trip()
+        for stream in (*(each.stream for each in watched), *fetches):
+            stream.reset(1)
+            await stream.was_over()
+
+        await until(lambda: live(session)["tasks"] <= tasks)
+        assert publisher.peer.requests(BiStream.SUBSCRIBE) == []
+        assert not session.subscriber._pending
+        assert not session.subscriber._fetches._asked
+
+
+async def test_a_viewer_may_wait_for_ever(version):
+    async with node() as relay:
+        publisher = await relay.publisher(version, "a")
+        watched = (await relay.viewer(LITE_06)).subscribe("a", "t", max_age=2**62 - 1)
+        sending = await publisher.accept(0, max_age=2**62 - 1)
+        sending.group(0, b"x")
+
+        await watched.heard(0)
+        assert sending.wanted.max_age <= 2**31
 
 
 async def test_subscriptions_that_come_and_go_leave_nothing_behind(version):

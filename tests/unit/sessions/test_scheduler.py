@@ -463,3 +463,19 @@ async def test_the_end_of_a_track_waits_for_a_viewer_that_stalls(clock):
 
         assert (await it.slow.replies())[-1] == wire.SubscribeEnd(2)
         assert set(it.slow.whole) == {0, 1}
+
+
+async def test_the_end_of_a_track_waits_until_its_groups_have_arrived(clock):
+    async with node(clock=clock) as relay:
+        it = await stalled(relay)
+        it.road.hold()
+        await it.group(1, b"small enough to be handed over at once")
+        assert len(it.session.scheduler) == 0
+        it.sending.end(2)
+        await it.fast.replies()
+        await until(lambda: relay.counters.viewers == 1)
+        assert it.slow.stream.number in it.session._requests
+
+        it.road.release()
+
+        assert (await it.slow.replies())[-1] == wire.SubscribeEnd(2)
