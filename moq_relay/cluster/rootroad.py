@@ -72,11 +72,15 @@ class RootRoad:
 
     async def run(self, deliver: Callable[[RoadEvent], None]) -> None:
         turn = 0
+        told: dict[str, str] = {}
         try:
             while True:
                 root = self._roots[turn % len(self._roots)]
                 reason = await self._live(root, deliver)
-                logger.warning("no way through root=%s reason=%s", root, reason)
+                # Tried for ever, a root that stays away for one reason is one line.
+                level = logging.DEBUG if told.get(root) == reason else logging.WARNING
+                told[root] = reason
+                logger.log(level, "no way through root=%s reason=%s", root, reason)
                 self._fail(reason, deliver)
                 turn += 1
                 await self._backoff.pause()

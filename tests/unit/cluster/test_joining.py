@@ -6,8 +6,8 @@ import pytest
 
 from moq_relay.cluster import admission
 from moq_relay.cluster.admission import Turns
-from moq_relay.cluster.channel import JOIN, ROAD, Channel, open_channel
-from moq_relay.cluster.joining import QUIET, Attendance, Challenges, digest_of
+from moq_relay.cluster.channel import JOIN, PROVE, ROAD, Channel, open_channel
+from moq_relay.cluster.joining import QUIET, Attendance, Challenges, digest_of, was_challenged
 from moq_relay.cluster.targets import to_challenge, to_join, to_link, to_probe
 from moq_relay.daemon.values import Public
 from moq_relay.errors import MoqError, NotFound, RequestError, SessionClosed, Unauthorized
@@ -64,6 +64,23 @@ async def test_another_process_at_the_url_is_found_out(town):
     assert not accepted
     assert reason == f"not reached at {NODE}: this process was not challenged"
     assert root.admission.verdicts[NODE].accepted is False
+
+
+async def test_a_process_that_shows_another_nonce_is_another_process(town):
+    await town.root(ROOT)
+    node = await town.build(NODE)
+
+    async def prove(session, request):
+        channel = Channel(session, request)
+        channel.send(nonce="another")
+        channel.finish()
+
+    node.extensions[PROVE] = Extension(prove, was_challenged)
+
+    assert await joined(town.joiner(node, token=SHARED)) == (
+        False,
+        f"another process answers at {NODE}",
+    )
 
 
 async def test_nobody_at_the_url_is_no_node(town):
@@ -307,14 +324,14 @@ async def test_a_challenge_shows_its_own_nonce_and_opens_nothing_else(town):
             node.challenges.add(nonce)
         target = to_challenge(digest_of("a"))
         async with town.dial(asker)(NODE, target, QUIET) as session:
-            channel = await open_channel(session, 0x2B6D_0003)
+            channel = await open_channel(session, PROVE)
             assert await channel.receive() == {"nonce": "a"}
             other = await open_channel(session, JOIN)
             with pytest.raises(RequestError):
                 await other.receive()
         with pytest.raises(MoqError, match="this process was not challenged"):
             async with town.dial(asker)(NODE, to_challenge("c"), QUIET) as session:
-                await (await open_channel(session, 0x2B6D_0003)).receive()
+                await (await open_channel(session, PROVE)).receive()
 
 
 async def test_a_nonce_that_is_forgotten_meanwhile_is_not_found():

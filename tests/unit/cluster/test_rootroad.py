@@ -230,6 +230,18 @@ async def test_a_root_that_cannot_be_had_is_tried_again_for_ever(error):
         await until(lambda: drive.road.root == ONE)
 
 
+async def test_a_root_that_stays_away_for_one_reason_is_one_line(caplog):
+    roots = {ONE: SessionClosed("no route")}
+    drive = Drive(roots)
+    async with drive.running():
+        await until(lambda: drive.heard.count(Lost("no route")) > 5)
+        roots[ONE] = SessionClosed("no port")
+        await until(lambda: drive.heard.count(Lost("no port")) > 5)
+
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"no way through root={ONE} reason=no {what}" for what in ("route", "port")]
+
+
 @pytest.mark.parametrize(
     "words",
     [
