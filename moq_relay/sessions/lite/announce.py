@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moq_relay.errors import Internal, WireError
 from moq_relay.relay.access import Access
 from moq_relay.relay.path import below
 from moq_relay.relay.route import Route
@@ -91,4 +92,8 @@ class AnnounceEgress:
         if self._line.scheduler.backlog > self._line.scheduler.limit + UNREAD_LIMIT:
             self._line.transport.close(1, "announcements are not read")
             return
-        self._request.write(message)
+        try:
+            self._request.write(message)
+        except WireError as error:
+            # A stream that goes on without one announcement would tell the peer a lie.
+            self._request.interrupt(Internal(f"an announcement cannot be told: {error}"))
