@@ -6,7 +6,17 @@ from moq_relay.errors import NotFound
 from moq_relay.relay.broadcast import PROBE_SECONDS
 from moq_relay.relay.feed import Demand, TrackInfo
 from moq_relay.relay.route import Asker
-from tests.unit.relay.fakes import BACK, LIVE, LOST, FakeSource, Viewer, World, followed, was_reset
+from tests.unit.relay.fakes import (
+    BACK,
+    LIVE,
+    LOST,
+    FakeSource,
+    Viewer,
+    Watch,
+    World,
+    followed,
+    was_reset,
+)
 
 # Another publisher takes over.
 
@@ -305,7 +315,7 @@ def test_a_publisher_that_was_replaced_is_not_taken_for_the_new_one():
     new.send(4)
     back = world.publish(7)
 
-    back.send(1)
+    back.send(4)
 
     assert was_reset(viewer)
 
@@ -323,3 +333,39 @@ def test_a_viewer_of_its_own_broadcast_is_ended_before_the_first_group_comes_bac
 
     assert viewer.whole == [5]
     assert was_reset(viewer)
+
+
+def test_a_new_way_through_the_first_name_of_the_content_names_it_once():
+    world = World()
+    followed(world, 7)
+    watch = world.watch()
+    new = FakeSource()
+    world.announce(new, 8, 7, 9)
+
+    new.send(6)
+
+    assert watch.routes["room"].hops == (7, 9)
+
+
+def test_a_newer_publisher_that_comes_while_the_old_content_is_withdrawn_has_the_last_word():
+    world = World()
+    world.publish(7)
+    newest = FakeSource()
+    first = Watch()
+
+    def announce(call: str) -> None:
+        if call == "-room":
+            first.on_call = lambda call: None
+            world.announce(newest, 9)
+
+    first.on_call = announce
+    world.origin.watch("", first)
+    second = world.watch()
+
+    world.publish(8)
+
+    for watch in (first, second):
+        assert watch.routes["room"].hops == (9,)
+    viewer = world.view()
+    newest.send(1)
+    assert viewer.whole == [1]
