@@ -17,8 +17,8 @@ from moq_relay.relay.path import join, normalise
 ALGORITHMS = ("HS256",)
 SMALLEST_SECRET = 32
 """Bytes; a shorter one than the hash can be found by trying (RFC 7518 section 3.2)."""
-SCOPES = ("root", "put", "get", "publish", "subscribe")
-"""What a key may say to restrict the tokens it signs; not to honour it would widen them."""
+SCOPE = "scope"
+"""Where a key restricts the tokens it signs; not to honour it would widen them."""
 OPTIONS: Any = {
     "verify_aud": False,
     "verify_iss": False,
@@ -73,18 +73,18 @@ class Key:
         Raises:
             ConfigError: it cannot be used.
         """
-        if not isinstance(jwk, dict) or "kty" not in jwk:
-            raise ConfigError(f"{name}: is not a JWK")
-        kind, algorithm = jwk["kty"], jwk.get("alg")
+        if not isinstance(jwk, dict) or "alg" not in jwk:
+            raise ConfigError(f"{name}: is not a JWK with an alg")
+        # Keys from before moq-token wrote a kty are secrets.
+        kind, algorithm = jwk.get("kty", "oct"), jwk["alg"]
         if algorithm not in ALGORITHMS or kind != "oct":
             known = ", ".join(ALGORITHMS)
             have = f"kty {kind!r} and alg {algorithm!r}"
             raise ConfigError(f'{name}: has {have}; this relay takes kty "oct" with alg {known}')
         if "verify" not in jwk.get("key_ops", ["verify"]):
             raise ConfigError(f"{name}: its key_ops do not allow to verify")
-        scoped = [field for field in SCOPES if field in jwk]
-        if scoped:
-            raise ConfigError(f"{name}: restricts its tokens by {scoped[0]}; that is not supported")
+        if jwk.get(SCOPE) is not None:
+            raise ConfigError(f"{name}: restricts its tokens by a scope; that is not supported")
         secret = _base64url(jwk.get("k"))
         if secret is None:
             raise ConfigError(f"{name}: its k is not base64url")

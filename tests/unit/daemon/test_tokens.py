@@ -90,7 +90,7 @@ def test_only_the_algorithm_and_the_secret_of_the_key_count(token, reason):
         ({"alg": None}, "alg None; this relay takes"),
         ({"alg": "RS256", "kty": "RSA"}, "alg 'RS256'; this relay takes"),
         ({"key_ops": ["sign"]}, "do not allow to verify"),
-        ({"root": "a"}, "restricts its tokens by root"),
+        ({"scope": {"root": "a"}}, "restricts its tokens by a scope"),
     ],
 )
 def test_a_key_that_cannot_be_used_is_refused_without_a_word_of_its_secret(fields, reason):
@@ -113,6 +113,14 @@ def test_a_key_file_is_json_or_json_in_base64url(tmp_path):
         Key.read(junk)
     with pytest.raises(ConfigError, match="none: cannot be read: no such file"):
         Key.read(tmp_path / "none")
+
+
+def test_a_key_without_a_kty_is_a_secret_as_it_was_for_moq_token():
+    old = {"alg": "HS256", "key_ops": ["verify", "sign"], "k": encoded(SECRET)}
+
+    assert Key.of(old, "old").verify(KEY.sign(get="")).subscribe == ("",)
+    with pytest.raises(ConfigError, match="is not a JWK with an alg"):
+        Key.of({"k": encoded(SECRET), "kty": "oct"}, "bare")
 
 
 def test_a_token_file_holds_a_token_and_nothing_else(tmp_path):
