@@ -1,6 +1,7 @@
 """A bad network for tests: a UDP proxy on loopback that loses, delays and reorders datagrams."""
 
 import asyncio
+import math
 import random
 import socket
 from collections.abc import Callable
@@ -51,7 +52,8 @@ class Direction:
             self.reordered += 1
             due += self.weather.held
         else:
-            due = self._last_due = max(due, self._last_due)
+            # Never the same instant twice: the loop's timers are not stable among equals.
+            due = self._last_due = max(due, math.nextafter(self._last_due, math.inf))
         if due <= loop.time():
             send(data)
         else:
