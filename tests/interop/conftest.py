@@ -137,9 +137,9 @@ async def browser(chromium: str, pages: str) -> AsyncIterator[Chromium]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the relay's log with every failure that had one."""
+    """Show the relay's log with every failed test that had one; not with each of its subtests."""
     report = yield
     running = getattr(item, "funcargs", {}).get("relay")
-    if report.failed and running is not None:
+    if report.failed and running is not None and not isinstance(report, pytest.SubtestReport):
         report.sections.append(("relay log", running.log()))
     return report
