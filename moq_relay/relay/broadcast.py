@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from moq_relay.errors import Internal, NotFound
+from moq_relay.errors import Internal, NotFound, SessionClosed
 from moq_relay.relay.group import Group
 from moq_relay.relay.retention import Cache
-from moq_relay.relay.route import Asker, Route, Source
+from moq_relay.relay.route import Asker, Route, Source, prefer
 from moq_relay.relay.track import Track
 
 PROBE_SECONDS = 1.0
@@ -38,14 +38,24 @@ class Broadcast:
         *,
         changed: Callable[[Broadcast], None],
         replaced: Callable[[Broadcast], None],
+        inside: Callable[[Broadcast], Broadcast | None] = lambda _broadcast: None,
     ) -> None:
+        """Begin without a route.
+
+        Args:
+            changed: told when what is announced may be another.
+            replaced: told just before another content takes the place of what was announced.
+            inside: the broadcast that only has what publishers of this node send of the path.
+        """
         self.path = path
         self.routes: list[Route] = []
-        """Newest publisher first; the first one is in use."""
+        """As ``prefer`` sorts them; the first one is in use."""
         self.active: Route | None = None
         """Where tracks should come from; None while a lost publisher may still come back."""
         self.public: Route | None = None
         """What is announced: the way to the content that is served, under its first name."""
+        self.left: Route | None = None
+        """What was announced last of a publisher of this node."""
         self.tracks: dict[tuple[str, str], Track] = {}
         self._serving: Route | None = None
         """The last route that is known to carry the content that is served."""
@@ -56,6 +66,7 @@ class Broadcast:
         self._later = later
         self._changed = changed
         self._replaced = replaced
+        self._inside = inside
         self._probes: dict[Track, None] = {}
         self._fitted = False
         """Whether one of the probes showed the same content."""
@@ -71,7 +82,7 @@ class Broadcast:
                 break
         else:
             self.routes.insert(0, route)
-        self.routes.sort(key=lambda known: known.since, reverse=True)
+        prefer(self.routes)
         self._choose()
 
     def remove(self, source: Source) -> None:
@@ -79,7 +90,11 @@ class Broadcast:
         self.routes = [known for known in self.routes if known.source is not source]
         for track in tuple(self.tracks.values()):
             track.lost(source)
+        prefer(self.routes)
         self._choose()
+        if not any(route.local for route in self.routes):
+            for track in tuple(self.tracks.values()):
+                track.expel_nodes(SessionClosed("its publisher is gone"))
 
     def visible(self, asker: Asker) -> Route | None:
         """What to announce to ``asker``: the best route that it may see."""
@@ -122,6 +137,7 @@ class Broadcast:
         if track is None or track.over:
             track = self.tracks[key] = Track(path, name, self._cache, self._clock)
             track.on_judged = self._judged
+            track.on_parted = self._parted
         return track
 
     def fetch(self, path: str, name: str, sequence: int | None) -> Group:
@@ -156,6 +172,9 @@ class Broadcast:
         best = self.routes[0] if self.routes else None
         if best is self.active:
             return
+        if self._probes and best and self.active and self._as_before(best, self.active):
+            self.active = best
+            return
         self._end_probes()
         self.active = best
         if best is None:
@@ -166,9 +185,11 @@ class Broadcast:
             self._probe(best)
 
     def _same(self, best: Route, serving: Route) -> bool:
-        if best.source is serving.source and best.publisher == serving.publisher:
-            return True
-        return best.publisher in self._publishers
+        return self._as_before(best, serving) or best.publisher in self._publishers
+
+    @staticmethod
+    def _as_before(best: Route, known: Route) -> bool:
+        return best.source is known.source and best.publisher == known.publisher
 
     def _go_on(self, best: Route) -> None:
         """The same content another way: every track goes on at its next group."""
@@ -224,6 +245,7 @@ class Broadcast:
         self._serve(best, renewed=True)
         tracks, self.tracks = self.tracks, {}
         for track in tracks.values():
+            track.expel(best)
             track.discard(Internal("another publisher took over"))
         if self._serving is best:
             self._changed(self)
@@ -233,6 +255,8 @@ class Broadcast:
         # No version can tell of a hop twice, and the new way may lead through the first of the old.
         rest = (hop for hop in route.hops[1:] if not hop or hop not in first)
         hops = (*first, *rest) if first else route.hops
+        if self.public is not None and self.public.local:
+            self.left = self.public
         if renewed:
             self._publishers.clear()
         if route.publisher:
@@ -240,6 +264,19 @@ class Broadcast:
         self._serving = route
         # Watchers know content by its first hop: the same content keeps it.
         self.public = route if hops == route.hops else replace(route, hops=hops)
+
+    def known_as(self, hops: tuple[int, ...]) -> None:
+        """Announce what is served under ``hops``, by which others know the same content."""
+        if self._serving is not None:
+            self.public = replace(self._serving, hops=hops)
+            self._publishers.update(hop for hop in hops[:1] if hop)
+
+    def _parted(self, track: Track) -> tuple[Track, Source] | None:
+        inside = self._inside(self)
+        source = None if inside is None else inside.source
+        if inside is None or source is None:
+            return None
+        return inside.track(track.path, track.name), source
 
     def _end_probes(self) -> None:
         probes, self._probes = self._probes, {}

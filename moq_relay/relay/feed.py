@@ -83,6 +83,7 @@ class Feed:
         "_probing",
         "_subscribed",
         "live",
+        "on_refused",
         "resume",
         "source",
         "start",
@@ -99,6 +100,8 @@ class Feed:
         self.start: int | None = None
         """First group that the source said it will send."""
         self.live = True
+        self.on_refused: Callable[[Feed, RequestError], bool] = _is_final
+        """Told first of an error that ends it; True: the source means to go on, so ask again."""
         self._describing = False
         """Whether the source owes a description."""
         self._subscribed = False
@@ -191,14 +194,18 @@ class Feed:
     def ended(self, error: RequestError | None, final: int | None = None) -> None:
         """The source will send no more: at group ``final`` (exclusive), or for ``error``."""
         self._describing = self._subscribed = False
+        again = self.live and error is not None and self.on_refused(self, error)
+        # Whoever was told may have let the track go on elsewhere.
         if not self.live:
             return
-        if self._probing:
+        if self._probing and not again:
             self.track.probed(self, fits=False)
             return
         retired = self._last is not None
         self.close()
-        if not retired:
+        if again and not retired:
+            self.track.reopen(self)
+        elif not retired:
             self.track.ended(error, final)
 
     async def settled(self, final: int | None) -> None:
@@ -280,3 +287,7 @@ class Feed:
         if self._asking == 0 and (self._describing or self._subscribed):
             self._describing = self._subscribed = False
             self.source.unsubscribe(self)
+
+
+def _is_final(_feed: Feed, _error: RequestError) -> bool:
+    return False

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
-from moq_relay.errors import Unroutable
+from moq_relay.errors import SessionClosed, Unroutable
 from moq_relay.relay.broadcast import Broadcast, Later, Timer
 from moq_relay.relay.feed import Demand
 from moq_relay.relay.group import Group
 from moq_relay.relay.path import ancestors, below, covers, hidden
 from moq_relay.relay.reader import TrackReader
 from moq_relay.relay.retention import Cache
-from moq_relay.relay.route import NOBODY, Asker, Route, Source
+from moq_relay.relay.route import NOBODY, NODES, Asker, Route, Source
 from moq_relay.relay.track import Track
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Origin:
         later: Later,
         *,
         linger: float = 5.0,
+        stamp: Callable[[], float] | None = None,
     ) -> None:
         self.hop = hop
         """This node's id inside announcements."""
@@ -64,12 +66,47 @@ class Origin:
         self.clock = clock
         self.linger = linger
         """Seconds a broadcast outlives the abrupt loss of its last route."""
+        self.stamp = stamp or clock
+        """The clock by which all nodes of the cluster tell the newest publisher."""
+        self.on_appeared: Callable[[str], None] = _ignore
+        """Told of each path that nobody had before."""
+        self.on_offered: Callable[[str], None] = _ignore
+        """Told when ``offer`` may say something else of a path than before."""
         self.broadcasts: dict[str, Broadcast] = {}
         self._later = later
         self._watches: dict[Watcher, _Watch] = {}
         self._lingering: dict[str, Timer] = {}
+        self._inside: dict[str, Broadcast] = {}
+        """What publishers of this node send of paths that are served from elsewhere here; for
+        other nodes, while they ask."""
 
     # Who has what.
+
+    def publish(
+        self,
+        path: str,
+        source: Source,
+        hops: tuple[int, ...] = (),
+        *,
+        warm: int = 0,
+        cold: int = 0,
+        live: bool = True,
+    ) -> bool:
+        """Announce what a publisher of this node has; said again, it is no newer for that.
+
+        Args:
+            path: of the broadcast.
+            source: the publisher.
+            hops: as in ``Route``; ``warm``, ``cold`` and ``live`` too.
+
+        Returns:
+            False when it has passed this node already (a loop): then the source has no way.
+        """
+        known = self._route(path, source)
+        born, since = self.clock(), self.stamp()
+        if known is not None:
+            born, since = known.born, known.since
+        return self.announce(path, Route(source, hops, since, warm, cold, born=born, live=live))
 
     def announce(self, path: str, route: Route) -> bool:
         """Add a route to ``path``; an earlier one of the same source is replaced.
@@ -82,6 +119,7 @@ class Origin:
         if (timer := self._lingering.pop(path, None)) is not None:
             timer.cancel()
         broadcast = self.broadcasts.get(path)
+        new = broadcast is None
         if broadcast is None:
             broadcast = self.broadcasts[path] = Broadcast(
                 path,
@@ -90,10 +128,38 @@ class Origin:
                 self._later,
                 changed=self._tell,
                 replaced=self._replaced,
+                inside=self._inside_of,
             )
         broadcast.add(route)
+        if route.local and (inside := self._inside.get(path)) is not None:
+            inside.add(route)
         self._tell(broadcast)
+        if new:
+            self.on_appeared(path)
         return True
+
+    def date(self, path: str, source: Source, since: float) -> None:
+        """The moment when ``source`` appeared with ``path`` is known better now."""
+        route = self._route(path, source)
+        if route is not None and route.since != since:
+            self.announce(path, replace(route, since=since))
+
+    def offer(self, path: str) -> Route | None:
+        """What other nodes get of ``path`` here; None: nothing.
+
+        The newest publisher of this node, by the first hop under which its content is known. It
+        stays while a lost publisher may still come back.
+        """
+        broadcast = self.broadcasts.get(path)
+        if broadcast is None:
+            return None
+        route = next((known for known in broadcast.routes if known.local), None)
+        if route is None:
+            public = broadcast.public
+            return public if not broadcast.routes and public and public.local else None
+        holder = broadcast if broadcast.serves(NODES) else self._inside.get(path)
+        public = _left(broadcast, route) if holder is None else holder.public
+        return route if public is None else replace(route, hops=public.hops)
 
     def withdraw(self, path: str, source: Source, *, clean: bool) -> None:
         """Remove the route of ``source``.
@@ -110,6 +176,11 @@ class Origin:
             self._end(path)
             return
         broadcast.remove(source)
+        if (inside := self._inside.get(path)) is not None:
+            inside.remove(source)
+            if not inside.routes:
+                self._inside.pop(path, None)
+                inside.close()
         if self.broadcasts.get(path) is not broadcast:
             return
         # Whoever was told of the loss may have announced it again.
@@ -144,11 +215,17 @@ class Origin:
 
         Raises:
             Unroutable: none does, or only such as came from the asker.
+            SessionClosed: another node asks, and the publisher was lost but may still come back.
         """
         for candidate in ancestors(path):
             broadcast = self.broadcasts.get(candidate)
-            if broadcast is not None and broadcast.serves(asker):
-                return broadcast
+            if broadcast is not None and asker.local_only and not broadcast.serves(asker):
+                broadcast = self._inside_of(broadcast)
+            if broadcast is None or not broadcast.serves(asker):
+                continue
+            if asker.local_only and not broadcast.routes:
+                raise SessionClosed(f"the publisher of {candidate!r} was lost")
+            return broadcast
         raise Unroutable(f"no broadcast covers {path!r}")
 
     def track(self, path: str, name: str, asker: Asker = NOBODY) -> Track:
@@ -177,14 +254,47 @@ class Origin:
         self.cache.sweep(now)
         for broadcast in tuple(self.broadcasts.values()):
             broadcast.sweep(now)
+        for path, inside in tuple(self._inside.items()):
+            inside.sweep(now)
+            if not inside.tracks:
+                self._inside.pop(path, None)
 
     # Inside.
+
+    def _route(self, path: str, source: Source) -> Route | None:
+        broadcast = self.broadcasts.get(path)
+        routes = () if broadcast is None else broadcast.routes
+        return next((route for route in routes if route.source is source), None)
+
+    def _inside_of(self, broadcast: Broadcast) -> Broadcast | None:
+        """The broadcast of this node's publishers alone; None when there are none."""
+        path = broadcast.path
+        routes = [route for route in reversed(broadcast.routes) if route.local]
+        inside = self._inside.get(path)
+        if inside is None and routes and self.broadcasts.get(path) is broadcast:
+            inside = self._inside[path] = Broadcast(
+                path,
+                self.cache,
+                self.clock,
+                self._later,
+                changed=lambda changed: self.on_offered(changed.path),
+                replaced=lambda _replaced: None,
+            )
+            for route in routes:
+                inside.add(route)
+            if (left := _left(broadcast, routes[-1])) is not None:
+                inside.known_as(left.hops)
+        return inside
 
     def _end(self, path: str) -> None:
         self._lingering.pop(path, None)
         broadcast = self.broadcasts.pop(path)
+        inside = self._inside.pop(path, None)
         self._hide(broadcast, lambda _watch, _told: True)
         broadcast.close()
+        if inside is not None:
+            inside.close()
+        self.on_offered(path)
 
     def _hide(self, broadcast: Broadcast, concerns: Callable[[_Watch, Route], bool]) -> None:
         """Withdraw what was told of a broadcast, where that ``concerns`` the watch."""
@@ -214,6 +324,7 @@ class Origin:
     def _tell(self, broadcast: Broadcast) -> None:
         for watcher, watch in tuple(self._watches.items()):
             self._show(watcher, watch, broadcast)
+        self.on_offered(broadcast.path)
 
     def _show(self, watcher: Watcher, watch: _Watch, broadcast: Broadcast) -> None:
         """Bring what one watcher was told of a broadcast up to date."""
@@ -242,3 +353,13 @@ class Origin:
         except Exception:
             logger.exception("watcher failed")
             self.unwatch(watcher)
+
+
+def _left(broadcast: Broadcast, route: Route) -> Route | None:
+    """How the content of ``route`` was announced before the broadcast was served from elsewhere."""
+    left = broadcast.left
+    return left if left is not None and left.source is route.source else None
+
+
+def _ignore(_path: str) -> None:
+    pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,14 +48,23 @@ class Asker:
     source: object = None
     hop: int = 0
     """The asker's id inside announcements; 0 when it said none."""
+    local_only: bool = False
+    """Another node, which gets what publishers of this node send and nothing else: so nothing
+    goes over more than one link."""
 
     def may_see(self, route: Route) -> bool:
-        """Whether ``route`` neither is the asker's own nor has passed it."""
-        return route.source is not self.source and not (self.hop and self.hop in route.hops)
+        """Whether ``route`` is meant for the asker, not its own, and has not passed it."""
+        return (
+            (route.local or not self.local_only)
+            and route.source is not self.source
+            and not (self.hop and self.hop in route.hops)
+        )
 
 
 NOBODY = Asker()
 """An asker inside this process."""
+NODES = Asker(local_only=True)
+"""Any other node."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,13 +75,51 @@ class Route:
     hops: tuple[int, ...] = ()
     """Ids of the relays and the publisher that it passed, publisher first; 0 is anonymous."""
     since: float = 0.0
-    """When it was announced here, monotonic seconds; the newest is preferred."""
+    """When its publisher appeared, on the clock that all of the cluster share; see ``prefer``."""
     warm: int = 0
     """Cost when the sender already carries the content."""
     cold: int = 0
     """Cost when it does not."""
+    local: bool = True
+    """Its publisher is connected to this node; otherwise another node has it."""
+    born: float = 0.0
+    """When it was announced here, on this node's clock; tells how old a local publisher is."""
+    up: bool = True
+    """Its source can be reached, as far as anybody knows."""
+    live: bool = True
+    """Nothing speaks against it: its source is not about to go, and not doubtful."""
+    place: int = 0
+    """Preference among routes that are equal in all else; higher goes first."""
 
     @property
     def publisher(self) -> int:
         """Hop id of the original publisher; 0 when nobody said."""
         return self.hops[0] if self.hops else 0
+
+
+def prefer(routes: list[Route]) -> None:
+    """Sort the routes of one broadcast, best first.
+
+    One that can be reached goes before one that can't, one that nothing speaks against before the
+    rest, then the newest publisher, at equal age the local one. Publishers of this node go among
+    each other by their arrival here, whatever became of the shared clock between.
+    """
+    dated: dict[Route, float] = {}
+    limit = math.inf
+    for route in sorted(filter(_is_local, routes), key=_arrival, reverse=True):
+        limit = dated[route] = min(route.since, limit)
+
+    def rank(route: Route) -> tuple[bool, bool, float, bool, float, int]:
+        since = dated.get(route, route.since)
+        born = route.born if route.local else 0.0
+        return route.up, route.live, since, route.local, born, route.place
+
+    routes.sort(key=rank, reverse=True)
+
+
+def _is_local(route: Route) -> bool:
+    return route.local
+
+
+def _arrival(route: Route) -> tuple[float, float]:
+    return route.born, route.since

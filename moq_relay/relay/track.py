@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
-from moq_relay.errors import Cancelled, Internal, MoqError, RequestError
+from moq_relay.errors import Cancelled, Internal, MoqError, RequestError, SessionClosed
 from moq_relay.relay.feed import Demand, Feed, TrackInfo
 from moq_relay.relay.group import Group
+from moq_relay.relay.question import Question
 from moq_relay.relay.reader import Place, TrackReader
 from moq_relay.relay.retention import Cache
 from moq_relay.relay.route import NOBODY, Asker, Route, Source
+from moq_relay.relay.shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
 
-class Track:
+class Track(Shelf):
     """One named track of one content instance.
 
     Every call out of it may call back into it: sources answer inside ``subscribe``, readers leave
@@ -25,13 +26,7 @@ class Track:
     """
 
     def __init__(self, path: str, name: str, cache: Cache, clock: Callable[[], float]) -> None:
-        self.path = path
-        self.name = name
-        self.info: TrackInfo | None = None
-        self.groups: dict[int, Group] = {}
-        self.fetched: dict[int, Group] = {}
-        """Groups that were asked for by number."""
-        self.latest: int | None = None
+        super().__init__(path, name, cache, clock)
         self.over = False
         """Ended or failed: nothing more will come, and nobody new may join."""
         self.idle_since: float | None = clock()
@@ -43,18 +38,22 @@ class Track:
         """What all readers together want."""
         self.on_judged: Callable[[Track, bool | None], None] = lambda _track, _same: None
         """Told whether a source carries the same content; None: nobody is left to ask for."""
-        self._cache = cache
-        self._clock = clock
-        self._asking: Feed | None = None
-        """Only asks for the description."""
+        self.on_parted: Callable[[Track], tuple[Track, Source] | None] = lambda _track: None
+        """Where readers go, and its source, that may have none of what comes from elsewhere."""
+        self._question = Question(self)
         self._retired: list[Feed] = []
         """Feeds that still finish what they had begun when another took over."""
         self._fresh = False
         """Whether the feed has shown where the live edge is."""
         self._error: RequestError | None = None
         self._readers: dict[TrackReader, Place] = {}
-        self._answered = asyncio.Event()
-        self._waiting = 0
+        self._parted: dict[TrackReader, Track] = {}
+        """Readers that joined here, and which track they follow now."""
+
+    @property
+    def info(self) -> TrackInfo | None:
+        """The publisher's description; None until it is known."""
+        return self._question.info
 
     @property
     def readers(self) -> int:
@@ -66,8 +65,8 @@ class Track:
     def attach(self, source: Source) -> None:
         """Take the track from ``source`` from now on; groups under way come to their end."""
         self.drop_probe()
-        if self._asking is not None and self._asking.source is not source:
-            self._stop_asking()
+        if not self._question.is_asked_of(source):
+            self._question.stop()
         old, self.feed = self.feed, None
         if old is not None:
             self._retire(old)
@@ -75,13 +74,13 @@ class Track:
             return
         if self._readers:
             self._open_feed(source)
-        elif self._waiting:
+        elif self._question.waiting:
             self.describe(source)
 
     def lost(self, source: Source) -> None:
         """``source`` has it no more: take it from nowhere for now."""
-        if self._asking is not None and self._asking.source is source:
-            self._stop_asking()
+        if self._question.is_asked_of(source):
+            self._question.stop()
         if self.probe is not None and self.probe.source is source:
             self.drop_probe()
         for feed in tuple(self._retired):
@@ -92,9 +91,8 @@ class Track:
 
     def describe(self, source: Source) -> None:
         """Ask ``source`` what the track is, unless that is known or asked already."""
-        if self.info is None and not self.over and self._asking is None:
-            self._asking = Feed(self, source)
-            self._asking.describe()
+        if not self.over:
+            self._question.ask(source)
 
     def probe_source(self, source: Source) -> None:
         """Find out whether ``source`` carries on where the feed stands; ``on_judged`` tells."""
@@ -128,14 +126,25 @@ class Track:
         self.on_judged(self, True)
         return self.feed is feed
 
+    def reopen(self, feed: Feed) -> None:
+        """``feed`` broke off, and its source means to go on: ask it for what follows."""
+        source = feed.source
+        if feed is self.feed:
+            self.feed = None
+            if self._readers:
+                self._open_feed(source)
+        elif self._question.is_asked_through(feed):
+            self._question.stop()
+            if self._question.waiting or self._readers:
+                self.describe(source)
+        elif feed is self.probe:
+            self.probe_source(source)
+
     # What the feed tells.
 
     def described(self, info: TrackInfo) -> None:
         """The publisher's description; the first one stands."""
-        if self.info is None:
-            self.info = info
-            self._answered.set()
-        self._stop_asking()
+        self._question.answer(info)
 
     async def described_or_ended(self) -> TrackInfo:
         """The publisher's description, once it is there.
@@ -143,32 +152,27 @@ class Track:
         Raises:
             RequestError: the publisher refused the track, or nobody has it any more.
         """
-        self._waiting += 1
         try:
-            await self._answered.wait()
+            return await self._question.answered()
         finally:
-            self._waiting -= 1
             self._stop_vain_question()
-        if self.info is None:
-            raise self._error or Cancelled("the track ended")
-        return self.info
 
     def open_group(self, feed: Feed, sequence: int, first: int) -> Group | None:
         """Begin a group of ``feed``; None when it is there already or no longer wanted."""
         behind = feed.resume is not None and sequence < feed.resume
-        if (behind or not self._fresh) and self._forgotten(sequence):
+        if (behind or not self._fresh) and self.older_than_all(sequence):
             # Older than all that is here: the publisher's numbers began anew.
             if behind:
                 self.on_judged(self, False)
                 return None
-            self._start_over()
+            self.start_over()
         if behind:
             return None
         group = None
         if sequence not in self.groups:
             group = Group(sequence, self._cache, now=self._clock(), first=first, track=self)
             feed.began(group)
-            self._enter(group)
+            self.enter(group)
         if not self._fresh:
             # The first group of a feed shows where the live edge is: waiting readers can start.
             self._fresh = True
@@ -196,9 +200,8 @@ class Track:
         self.over = True
         self.idle_since = self._clock()
         self._error = error
-        self._stop_asking()
+        self._question.fail(error)
         self._drop_feeds()
-        self._answered.set()
         while self._readers:
             reader = next(iter(self._readers))
             del self._readers[reader]
@@ -206,10 +209,7 @@ class Track:
 
     def discard(self, error: RequestError) -> None:
         """The content instance is gone: end the track and abort whatever it holds."""
-        held = *self.groups.values(), *self.fetched.values()
-        self.groups, self.fetched = {}, {}
-        for group in held:
-            group.abort(error)
+        self.clear(error)
         self.ended(error)
 
     # Who reads it.
@@ -224,32 +224,26 @@ class Track:
         """
         if self.over:
             raise self._error or Cancelled("the track ended")
-        place = self._readers[reader] = Place(demand, asker)
-        self.idle_since = None
-        changed = self._widen()
-        if self.feed is None and source is not None:
-            self._open_feed(source)
-        elif changed and self.feed is not None:
-            self.feed.source.update(self.feed)
-        if self._fresh and place.first is None and self._readers.get(reader) is place:
-            self._place(reader, place)
+        self._seat(reader, Place(demand, asker), source)
 
     def change(self, reader: TrackReader, demand: Demand) -> None:
         """The reader wants something else from now on; where it started stays."""
         place = self._readers.get(reader)
         if place is None:
+            if (other := self._parted.get(reader)) is not None:
+                other.change(reader, demand)
             return
         old, place.demand = place.demand, demand
         if self._widen() and self.feed is not None:
             self.feed.source.update(self.feed)
-        if old.end is None or place.first is None:
-            return
-        for sequence in sorted(s for s in self.groups if s > old.end):
-            self._show(reader, place, sequence)
+        if old.end is not None and place.first is not None:
+            self._show_all(reader, place, above=old.end)
 
     def leave(self, reader: TrackReader) -> None:
         """Follow no more; the last one out ends the feed. Harmless when it has left."""
         if self._readers.pop(reader, None) is None:
+            if (other := self._parted.pop(reader, None)) is not None:
+                other.leave(reader)
             return
         if self._readers:
             if self._widen() and self.feed is not None:
@@ -261,41 +255,42 @@ class Track:
         self._stop_vain_question()
 
     def expel(self, route: Route) -> None:
-        """End every reader that may not have what comes by ``route``: it came from there."""
+        """Let go of every reader that may not have what comes by ``route``.
+
+        One that may only have what publishers of this node send goes on with that, if there is any.
+        """
         for reader, place in tuple(self._readers.items()):
-            if self._readers.get(reader) is place and not place.asker.may_see(route):
+            if self._readers.get(reader) is not place or place.asker.may_see(route):
+                continue
+            if place.asker.local_only and not route.local:
+                self._part(reader, place)
+            else:
                 self._fail(reader, Internal("it would get back what it sent"))
+
+    def expel_nodes(self, error: RequestError) -> None:
+        """No publisher of this node has it any more: other nodes ask elsewhere, or again."""
+        for reader in [r for r, place in self._readers.items() if place.asker.local_only]:
+            self._fail(reader, error)
+
+    def adopt(self, reader: TrackReader, place: Place, other: Track, source: Source) -> None:
+        """Let a reader that has had all that ``other`` had go on here, at the next group."""
+        if self.latest is None and self.feed is None:
+            self.latest, self._fresh = other.latest, other.latest is not None and other._fresh
+            if other.info is not None:
+                self.described(other.info)
+        if place.first is not None and other.latest is not None:
+            place.first = other.latest + 1
+        self._seat(reader, place, source)
 
     # What is kept.
 
     @property
     def vacant(self) -> bool:
         """Whether it holds nothing, and nobody reads it or waits for its description."""
-        return not (self._readers or self._waiting or self.groups or self.fetched or self._asking)
-
-    def cached(self, sequence: int | None) -> Group | None:
-        """The group, from its first frame on, if it is here; None asks for the latest."""
-        wanted = self.latest if sequence is None else sequence
-        if wanted is None:
-            return None
-        for group in (self.groups.get(wanted), self.fetched.get(wanted)):
-            if group is not None and group.first == 0:
-                return group
-        return None
-
-    def fetch(self, sequence: int, source: Source) -> Group:
-        """Ask ``source`` for one group; whoever asks while it is here gets the same one."""
-        now = self._clock()
-        group = Group(sequence, self._cache, now=now, track=self, fetched=True)
-        self.fetched[sequence] = group
-        source.fetch(self.path, self.name, group)
-        return group
-
-    def forget(self, group: Group) -> None:
-        """Take ``group`` out of the track."""
-        held = self.fetched if group.fetched else self.groups
-        if held.get(group.sequence) is group:
-            del held[group.sequence]
+        question = self._question
+        return not (
+            self._readers or question.waiting or question.open or self.groups or self.fetched
+        )
 
     def rest(self) -> None:
         """Close retired feeds whose groups are gone, though their source never ended them."""
@@ -316,6 +311,26 @@ class Track:
         self._retired.append(feed)
         feed.retire()
 
+    def _part(self, reader: TrackReader, place: Place) -> None:
+        """Hand a reader over to a track of the same name that this node's publishers feed."""
+        other = self.on_parted(self)
+        if other is None:
+            self._fail(reader, SessionClosed("its publisher is gone"))
+        elif self._readers.pop(reader, None) is not None:
+            self._parted[reader], source = other
+            self._parted[reader].adopt(reader, place, self, source)
+            if not self._readers:
+                self._empty()
+
+    def _empty(self) -> None:
+        """All readers went over to another track: what is under way still comes to its end."""
+        self.idle_since = self._clock()
+        self._fresh = False
+        if self.feed is not None:
+            feed, self.feed = self.feed, None
+            self._retire(feed)
+        self._stop_vain_question()
+
     def _drop_feed(self) -> None:
         feed, self.feed = self.feed, None
         if feed is not None:
@@ -331,53 +346,42 @@ class Track:
         if probing:
             self.on_judged(self, None)
 
-    def _stop_asking(self) -> None:
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.close()
-
     def _stop_vain_question(self) -> None:
-        if not self._waiting and not self._readers:
-            self._stop_asking()
+        if not self._question.waiting and not self._readers:
+            self._question.stop()
+
+    def _seat(self, reader: TrackReader, place: Place, source: Source | None) -> None:
+        """Know one more reader, and see that the track is fed."""
+        seated = place.first is not None
+        self._readers[reader] = place
+        self.idle_since = None
+        changed = self._widen()
+        if self.feed is None and source is not None:
+            self._open_feed(source)
+        elif changed and self.feed is not None:
+            self.feed.source.update(self.feed)
+        if seated:
+            self._show_all(reader, place)
+        elif self._fresh and place.first is None and self._readers.get(reader) is place:
+            self._place(reader, place)
 
     def _widen(self) -> bool:
         demand = Demand.widest([place.demand for place in self._readers.values()])
         changed, self.demand = demand != self.demand, demand
         return changed
 
-    def _enter(self, group: Group) -> None:
-        sequence, latest = group.sequence, self.latest
-        self.groups[sequence] = group
-        if latest is None or sequence > latest:
-            self.latest = sequence
-            # All before the latest were superseded when they came, or when it did.
-            if latest is not None and (old := self.groups.get(latest)) is not None:
-                old.supersede(group.opened_at)
-        else:
-            newer = (g.opened_at for s, g in self.groups.items() if s > sequence)
-            group.supersede(min(newer, default=group.opened_at))
-
-    def _forgotten(self, sequence: int) -> bool:
-        return self.latest is not None and sequence < min(self.groups, default=self.latest)
-
-    def _start_over(self) -> None:
-        """The publisher's numbers began anew while nobody followed: what is kept is of no use."""
-        groups, self.groups, self.latest = self.groups, {}, None
-        for group in groups.values():
-            group.abort(Internal("the publisher's numbers began anew"))
-
     def _place(self, reader: TrackReader, place: Place, promised: int | None = None) -> None:
         """Let a reader begin, and tell it all groups that exist from there on."""
         first = place.begin(self.groups, self.latest or 0, promised, self._clock())
         self._tell(reader, reader.started, first)
-        for sequence in sorted(self.groups):
-            self._show(reader, place, sequence)
+        self._show_all(reader, place)
 
-    def _show(self, reader: TrackReader, place: Place, sequence: int) -> None:
-        group = self.groups.get(sequence)
-        here = self._readers.get(reader) is place
-        if here and group is not None and place.wants(group, self._clock()):
-            self._tell(reader, reader.opened, group)
+    def _show_all(self, reader: TrackReader, place: Place, above: int = -1) -> None:
+        for sequence in sorted(s for s in self.groups if s > above):
+            group = self.groups.get(sequence)
+            here = self._readers.get(reader) is place
+            if here and group is not None and place.wants(group, self._clock()):
+                self._tell(reader, reader.opened, group)
 
     def _tell(self, reader: TrackReader, call: Callable[..., None], *args: object) -> None:
         try:
