@@ -24,6 +24,7 @@ from moq_relay.relay.feed import Demand
 from moq_relay.relay.group import Group
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.path import normalise
+from moq_relay.sessions.context import Resolve
 
 FETCH_SECONDS = 30.0
 FETCHES = 256
@@ -119,14 +120,19 @@ class PublicHttp:
         fingerprint: Callable[[], str],
         doors: Sequence[Door] | None = None,
         *,
+        resolve: Resolve | None = None,
         fetch_seconds: float = FETCH_SECONDS,
         fetches: int = FETCHES,
     ) -> None:
-        """Serve ``origin``; with ``doors``, by which the demo page gets in, there is that page."""
+        """Serve ``origin``; with ``doors``, by which the demo page gets in, there is that page.
+
+        ``resolve`` is as in ``Context``.
+        """
         self._origin = origin
         self._authority = authority
         self._fingerprint = fingerprint
         self._doors = doors
+        self._resolve = resolve
         self._fetch_seconds = fetch_seconds
         self._fetches_free = fetches
 
@@ -180,6 +186,11 @@ class PublicHttp:
         )
 
     async def _payload(self, path: str, name: str, sequence: int | None) -> bytes:
+        if self._resolve is not None:
+            try:
+                self._origin.find(path)
+            except Unroutable:
+                await self._resolve(path)
         if sequence is not None:
             return await WholeGroup(self._origin.fetch(path, name, sequence)).payload()
         reader = FirstGroup()

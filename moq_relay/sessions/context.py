@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Authorise = Callable[[str], Access]
 """``/path?query`` of a session to its rights; raises ``Unauthorized``."""
+Resolve = Callable[[str], Awaitable[None]]
+"""Returns once some broadcast covers a path, or when it is clear that none will soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +80,5 @@ class Context:
     counters: Counters = field(default_factory=Counters)
     extensions: Mapping[int, Extension] = field(default_factory=lambda: MappingProxyType({}))
     """By the type that their streams begin with."""
+    resolve: Resolve | None = None
+    """Asked before a path that nothing covers is refused; None: it is refused at once."""

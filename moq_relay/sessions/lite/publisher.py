@@ -15,10 +15,10 @@ from moq_relay.errors import (
 from moq_relay.relay.access import Access
 from moq_relay.relay.feed import Demand
 from moq_relay.relay.group import Group
-from moq_relay.relay.origin import Origin
 from moq_relay.relay.path import join, normalise
 from moq_relay.relay.route import Asker
 from moq_relay.relay.track import Track
+from moq_relay.sessions.context import Context
 from moq_relay.sessions.lite.announce import AnnounceEgress
 from moq_relay.sessions.lite.egress import GroupEgress, Line
 from moq_relay.sessions.lite.viewer import TrackEgress
@@ -41,12 +41,13 @@ ANSWER_SECONDS = 10.0
 class Publisher:
     """One coroutine per request stream, read from top to bottom."""
 
-    def __init__(self, line: Line, origin: Origin, source: object) -> None:
+    def __init__(self, line: Line, context: Context, source: object) -> None:
         self.access = Access()
         self.hop = 0
         """The peer's id inside announcements, once its SETUP said it."""
         self._line = line
-        self._origin = origin
+        self._origin = context.origin
+        self._resolve = context.resolve
         self._source = source
         self._tracks: dict[int, TrackEgress] = {}
         self._fetches: dict[int, FetchEgress] = {}
@@ -56,7 +57,7 @@ class Publisher:
         wanted: AnnounceRequest = await request.read(Slot.ANNOUNCE_REQUEST)
         prefix = join(self.access.root, normalise(wanted.prefix))
         egress = AnnounceEgress(self._line, request, self._origin.hop, prefix, self.access)
-        asker = Asker(self._source, wanted.exclude_hop or self.hop)
+        asker = Asker(self._source, wanted.exclude_hop or self.hop, self.access.local_only)
         self._origin.watch(prefix, egress, asker)
         try:
             egress.open()
@@ -68,7 +69,7 @@ class Publisher:
     async def serve_track(self, request: RequestStream) -> None:
         """Say what a track is."""
         wanted: TrackRequest = await request.read(Slot.TRACK)
-        path = self._path(wanted.broadcast)
+        path = await self._path(wanted.broadcast)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 track = self._origin.track(path, wanted.track, self._asker)
@@ -90,9 +91,9 @@ class Publisher:
     async def serve_subscribe(self, request: RequestStream) -> None:
         """Send one track, until the peer leaves or the track ends."""
         wanted: Subscribe = await request.read(Slot.SUBSCRIBE)
+        path = await self._path(wanted.broadcast)
         if wanted.id in self._tracks:
             raise ProtocolViolation(f"subscription {wanted.id} exists")
-        path = self._path(wanted.broadcast)
         egress = TrackEgress(self._line, request, wanted.id)
         demand = self._demand(wanted)
         egress.change(demand, wanted.frame_start, wanted.frame_end)
@@ -131,7 +132,7 @@ class Publisher:
         wanted: Fetch = await request.read(Slot.FETCH)
         if not self._line.version.features.fetch:
             raise NotFound("this version has no fetch")
-        path = self._path(wanted.broadcast)
+        path = await self._path(wanted.broadcast)
         group = self._origin.fetch(path, wanted.track, wanted.group, self._asker)
         egress = self._fetches[request.stream] = FetchEgress(self._line, request, group, wanted)
         try:
@@ -153,12 +154,23 @@ class Publisher:
 
     @property
     def _asker(self) -> Asker:
-        return Asker(self._source, self.hop)
+        return Asker(self._source, self.hop, self.access.local_only)
 
-    def _path(self, broadcast: str) -> str:
+    async def _path(self, broadcast: str) -> str:
+        """The full path; if nothing covers it, after the cluster was asked for it.
+
+        Raises:
+            Unroutable: the peer may not read there.
+        """
         path = join(self.access.root, normalise(broadcast))
         if not self.access.may_subscribe(path):
             raise Unroutable(f"{path!r} may not be read here")
+        # Another node knows whom to ask.
+        if self._resolve is not None and not self.access.local_only:
+            try:
+                self._origin.find(path)
+            except Unroutable:
+                await self._resolve(path)
         return path
 
     def _demand(self, wanted: Subscribe | SubscribeUpdate) -> Demand:

@@ -68,7 +68,7 @@ class LiteSession:
         self.number = next(_numbers)
         self.version = version
         self.transport = transport
-        origin, clock, counters = context.origin, context.origin.clock, context.counters
+        clock, counters = context.origin.clock, context.counters
         self.scheduler = Scheduler(transport, context.limits.viewer_backlog)
         line = Line(transport, self.scheduler, version, counters, clock)
         self._inlet = Inlet(
@@ -80,7 +80,7 @@ class LiteSession:
             message_limit=context.limits.message_bytes,
         )
         self.subscriber = Subscriber(self, self._inlet, context)
-        self.publisher = Publisher(line, origin, self.subscriber)
+        self.publisher = Publisher(line, context, self.subscriber)
         self._use = use or Use()
         self.opening = Opening(self, context, target=target, dialled=dialled, use=self._use)
         self._services = Services(self, context.extensions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from typing import NamedTuple
 
 from moq_relay.errors import (
     Cancelled,
@@ -19,7 +19,6 @@ from moq_relay.relay.access import Access
 from moq_relay.relay.feed import Demand, Feed, TrackInfo
 from moq_relay.relay.group import Group
 from moq_relay.relay.path import below, join, normalise
-from moq_relay.relay.route import Route
 from moq_relay.sessions.context import Context
 from moq_relay.sessions.lite import codes
 from moq_relay.sessions.lite.fetching import Fetches, Opener
@@ -37,10 +36,16 @@ SETTLE_SECONDS = 10.0
 """How long group streams of an ended track may still be on their way."""
 ANSWER_SECONDS = 10.0
 """How long a publisher may take to describe a track."""
-LAST_RESORT = float("-inf")
-"""The age of routes through a peer that is about to leave: any other is newer."""
 
 logger = logging.getLogger(__name__)
+
+
+class _Way(NamedTuple):
+    """How the peer has a broadcast: its hops and costs, as in a route."""
+
+    hops: tuple[int, ...]
+    warm: int
+    cold: int
 
 
 class Subscriber:
@@ -57,7 +62,8 @@ class Subscriber:
         self._origin = context.origin
         self._inlet = inlet
         self._counters = context.counters
-        self._routes: dict[str, Route] = {}
+        self._announced: dict[str, _Way] = {}
+        """By path: how the peer has it."""
         self._requests: dict[Feed, tuple[int, RequestStream]] = {}
         self._questions: dict[Feed, RequestStream] = {}
         """Feeds whose description was asked for, and on which stream."""
@@ -85,7 +91,7 @@ class Subscriber:
         except RequestError as error:
             logger.debug("announce stream ended reason=%s", error)
         if not self._lost:
-            for path in tuple(self._routes):
+            for path in tuple(self._announced):
                 self.withdraw(path)
         request.finish()
         request.refuse(codes.CANCEL)
@@ -98,7 +104,7 @@ class Subscriber:
             WireError: its path has too many segments.
         """
         path = join(self.access.root, normalise(suffix))
-        full = path not in self._routes and len(self._routes) >= self.announce_limit
+        full = path not in self._announced and len(self._announced) >= self.announce_limit
         if full or not self.access.may_publish(path):
             self._counters.announces_refused += 1
             return False
@@ -109,29 +115,21 @@ class Subscriber:
         path = join(self.access.root, normalise(suffix))
         if self._lost:
             return
-        known = self._routes.get(path)
-        since = self._origin.clock()
-        if self._leaving:
-            since = LAST_RESORT
-        elif known is not None:
-            # The same publisher another way is no newer publisher.
-            since = known.since
-        route = Route(
-            self,
-            hops,
-            since,
-            warm=min(warm + self.link_cost, varint.MAX),
-            cold=min(cold + self.link_cost, varint.MAX),
-        )
-        if _passable(hops) and self._origin.announce(path, route):
-            self._routes[path] = route
+        warm, cold = min(warm + self.link_cost, varint.MAX), min(cold + self.link_cost, varint.MAX)
+        way = _Way(hops, warm, cold)
+        if _passable(hops) and self._publish(path, way):
+            self._announced[path] = way
         else:
             # It comes through us now, or could not be told to anybody.
             self.withdraw(path)
 
+    def _publish(self, path: str, way: _Way) -> bool:
+        hops, warm, cold = way
+        return self._origin.publish(path, self, hops, warm=warm, cold=cold, live=not self._leaving)
+
     def withdraw(self, path: str) -> None:
         """The peer ended a broadcast; ``path`` is full."""
-        if self._routes.pop(path, None) is not None:
+        if self._announced.pop(path, None) is not None:
             self._origin.withdraw(path, self, clean=True)
 
     def ended(self, suffix: str) -> None:
@@ -141,9 +139,8 @@ class Subscriber:
     def leaving(self) -> None:
         """The peer is about to go: any other route is better from now on."""
         self._leaving = True
-        for path, route in self._routes.items():
-            self._routes[path] = replace(route, since=LAST_RESORT)
-            self._origin.announce(path, self._routes[path])
+        for path, way in tuple(self._announced.items()):
+            self._publish(path, way)
 
     def lost(self, *, clean: bool) -> None:
         """The session is gone: its routes too, and nothing more comes through its feeds.
@@ -151,8 +148,8 @@ class Subscriber:
         ``clean``: the peer said goodbye, so its broadcasts end at once.
         """
         self._lost = True
-        routes, self._routes = self._routes, {}
-        for path in routes:
+        announced, self._announced = self._announced, {}
+        for path in announced:
             self._origin.withdraw(path, self, clean=clean)
         error = SessionClosed("the publisher's session ended")
         waiting = [feed for feed, _ in self._pending]
