@@ -100,13 +100,14 @@ def optional_address(value: Any) -> Address | None:
 
 
 def version(value: Any) -> str:
-    """The name of a version that this relay speaks."""
-    if not isinstance(value, str) or by_name(value) is None:
+    """The name of a version that this relay speaks, which may be given as its ALPN."""
+    found = by_name(value) if isinstance(value, str) else None
+    if found is None:
         names = ", ".join(known.name for known in VERSIONS)
         raise ValueError(
             f"names version {value!r}, which this relay does not speak; known: {names}"
         )
-    return value
+    return found.name
 
 
 def versions(value: Any) -> tuple[str, ...]:

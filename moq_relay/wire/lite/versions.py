@@ -199,5 +199,5 @@ INBAND = LITE_02
 
 
 def by_name(name: str) -> Version | None:
-    """The version that calls itself ``name``; None: we do not speak it."""
-    return next((version for version in VERSIONS if version.name == name), None)
+    """The version of this name, or of this ALPN; None: we do not speak it."""
+    return next((version for version in VERSIONS if name in {version.name, version.alpn}), None)

@@ -50,6 +50,7 @@ def test_an_in_band_offer_is_refused_when_its_version_is_not_allowed():
 
 def test_versions_are_found_by_name():
     assert [by_name(version.name) for version in VERSIONS] == list(VERSIONS)
+    assert [by_name(version.alpn) for version in VERSIONS] == list(VERSIONS)
     assert by_name("moq-lite-01") is None
 
 
