@@ -82,6 +82,10 @@ class Feed:
         """The paths of which ``node`` has a record."""
         return frozenset(self._owned.get(node, ()))
 
+    def holdings(self, node: str) -> int:
+        """How many those are."""
+        return len(self._owned.get(node, ()))
+
     # What comes.
 
     def message(self, text: str) -> None:
@@ -110,6 +114,9 @@ class Feed:
             RegistryUnavailable, RegistryError: it is still wanted.
         """
         self.wanted = True
+        # What came before we ask is in the answer; a message of a history that is over would
+        # otherwise ask for another answer for ever.
+        self._pending.clear()
         before = self.epoch
         if not self.attached:
             await call("attach", self.shard, [str(self.sequence)])

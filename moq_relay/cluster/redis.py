@@ -59,8 +59,10 @@ class _Commands:
     """A connection whose commands are sent at once and answered in their order."""
 
     def __init__(self, connection: AbstractConnection) -> None:
-        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Done, with the reason, when the road must be laid anew."""
+        # An event, not a future: that would be cancelled with the task that waits for it, and
+        # whoever read it afterwards would be taken for cancelled too, and end without a word.
+        self._failed = asyncio.Event()
+        self._reason = ""
         self._connection = connection
         self._sending = asyncio.Lock()
         self._waiting: deque[asyncio.Future[Any]] = deque()
@@ -76,8 +78,8 @@ class _Commands:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         packed = self._connection.pack_command(*name.split(" "), *words)
         async with self._sending:
-            if self.failed.done():
-                raise RegistryUnavailable(self.failed.result())
+            if self._failed.is_set():
+                raise RegistryUnavailable(self._reason)
             self._waiting.append(answer)
             try:
                 await self._connection.send_packed_command(packed, check_health=False)
@@ -110,12 +112,14 @@ class _Commands:
 
     async def watch(self) -> None:
         """End when somebody found that the road must be laid anew."""
-        raise _Down(await self.failed)
+        await self._failed.wait()
+        raise _Down(self._reason)
 
     def fail(self, reason: str) -> None:
         """The road must be laid anew."""
-        if not self.failed.done():
-            self.failed.set_result(reason)
+        if not self._failed.is_set():
+            self._reason = reason
+            self._failed.set()
 
     def close(self, reason: str) -> None:
         """Who still waits for an answer gets none."""

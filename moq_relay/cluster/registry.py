@@ -17,6 +17,7 @@ from typing import Any
 from moq_relay.cluster.backoff import Backoff, pause
 from moq_relay.cluster.clock import RedisClock
 from moq_relay.cluster.cursor import Feed
+from moq_relay.cluster.endless import endless
 from moq_relay.cluster.keys import Shard
 from moq_relay.cluster.lookup import Lookups
 from moq_relay.cluster.membership import NAME_TAKEN, Membership
@@ -222,10 +223,10 @@ class Registry:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     self._tasks = tasks
-                    tasks.create_task(self._sync(), name="registry-sync")
-                    tasks.create_task(self._hold(), name="registry-hold")
-                    tasks.create_task(self._write(), name="registry-write")
-                    tasks.create_task(self._sweep(), name="registry-sweep")
+                    tasks.create_task(endless(self._sync()), name="registry-sync")
+                    tasks.create_task(endless(self._hold()), name="registry-hold")
+                    tasks.create_task(endless(self._write()), name="registry-write")
+                    tasks.create_task(endless(self._sweep()), name="registry-sweep")
             finally:
                 self._tasks = None
                 await self._leave()
@@ -250,6 +251,7 @@ class Registry:
                 feed.message(text)
                 self._after_sync(feed)
             case Connected(shards, facts):
+                news = [line for line in facts.warnings if line not in self._facts.warnings]
                 self._connected, self._facts = True, facts
                 self._membership.road_changed()
                 if shards != len(self._table.shards):
@@ -258,7 +260,7 @@ class Registry:
                 for feed in self._table.feeds():
                     feed.attached, feed.wanted = False, True
                 logger.info("registry up server=%s version=%s", facts.name, facts.version)
-                for warning in facts.warnings:
+                for warning in news:
                     logger.warning("registry at risk reason=%s", warning)
                 self._sync_wake.set()
             case Lost(reason):
@@ -323,7 +325,7 @@ class Registry:
                     await self._poll()
                     backoff.reset()
                 except ClusterError as error:
-                    logger.debug("renewal failed reason=%s", error)
+                    logger.debug("renewal failed node=%s reason=%s", self.node, error)
                     seconds = backoff.next_delay()
                 self._sync_wake.set()
                 if self._writer.pending():

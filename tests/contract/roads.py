@@ -291,12 +291,12 @@ class Cluster:
         return road
 
 
-async def until(condition: Callable[[], object], seconds: float = 8.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 8.0, every: float = 0.01) -> None:
     """Come back when it holds; fail when it does not within ``seconds``."""
     try:
         async with asyncio.timeout(seconds):
             while not condition():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(every)
     except TimeoutError:
         raise AssertionError("it did not come to hold") from None
 
