@@ -241,5 +241,3 @@ class RequestStream:
             await self._waiter
         finally:
             self._waiter = None
-        if self._error is not None and isinstance(self._error, RequestError | Interrupted):
-            raise self._error

@@ -221,14 +221,17 @@ async def test_hops_and_costs_of_a_publisher_end_with_its_own(version):
     async with node() as relay:
         publisher = await relay.publisher(version, cost=4)
         publisher.announce("room/a", (5, 6), warm=10, cold=2**62 - 2)
+        publisher.announce("room/b", (5, 6), warm=2**62 - 1, cold=2**62 - 1)
         await publisher.peer.round_trip()
 
         (route,) = relay.origin.broadcasts["room/a"].routes
+        (dear,) = relay.origin.broadcasts["room/b"].routes
 
         hops = {LITE_03: (0, 0, 0), LITE_02: (0,)}.get(version, (5, 6, 11))
         assert route.hops == hops
         if version is LITE_06:
             assert (route.warm, route.cold) == (14, 2**62 - 1)
+            assert (dear.warm, dear.cold) == (2**62 - 1, 2**62 - 1)
 
 
 async def test_a_broadcast_ends_by_announcement(version):
@@ -279,6 +282,25 @@ async def test_a_second_announcement_of_a_path_replaces_its_route(version):
         (route,) = relay.origin.broadcasts["a"].routes
 
         assert len(route.hops) == (1 if version is LITE_02 else 3)
+
+
+@pytest.mark.parametrize("version", WITH_HOPS, ids=lambda version: version.name)
+async def test_a_publisher_that_comes_another_way_is_no_newer_publisher(version):
+    async with node() as relay:
+        first = await relay.publisher(version, hop=11)
+        first.announce("a", (5,))
+        await first.peer.round_trip()
+        second = await relay.publisher(version, hop=12)
+        second.announce("a", (6,))
+        await second.peer.round_trip()
+
+        first.announce("a", (5, 7))
+        await first.peer.round_trip()
+
+        assert [route.hops for route in relay.origin.broadcasts["a"].routes] == [
+            (6, 12),
+            (5, 7, 11),
+        ]
 
 
 @pytest.mark.parametrize("version", WITH_HOPS, ids=lambda version: version.name)

@@ -108,6 +108,21 @@ async def test_a_description_that_cannot_be_had_says_why(version):
         assert await stream.was_reset() == 0
 
 
+@by_name(NEW)
+async def test_an_answer_that_came_whole_counts_though_its_stream_was_reset_behind_it(version):
+    async with node() as relay:
+        publisher = await relay.publisher(version, "a")
+        stream = (await relay.viewer(version)).track("a", "t")
+        asked = await publisher.peer.asked(BiStream.TRACK)
+        info = wire.TrackInfo(priority=1, max_age=5, timescale=7)
+
+        session = relay.session(publisher.peer)
+        session.stream_data(asked.number, publisher.version.encode(info), False)
+        session.stream_reset(asked.number, 1)
+
+        assert (await stream.read(Slot.TRACK_INFO)).timescale == 7
+
+
 @by_name(OLD)
 async def test_a_track_of_an_older_publisher_has_the_default_description(version):
     async with node() as relay:

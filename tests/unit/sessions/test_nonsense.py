@@ -143,6 +143,11 @@ def two_setups(n):
     n.setup(n.encode(wire.Setup()))
 
 
+def two_violations(n):
+    for _ in range(2):
+        n.bi(BiStream.ANNOUNCE, HUGE)
+
+
 def repeated_update(n):
     n.viewer.open_update.raw(n.surplus(wire.SubscribeUpdate(1)))
     return n.viewer.open_update
@@ -379,6 +384,7 @@ TABLE = [
         lambda n: n.bi(BiStream.ANNOUNCE, n.encode(wire.AnnounceRequest(DEEP))),
         SESSION,
     ),
+    Row("two ANNOUNCE_REQUESTs longer than allowed", VERSIONS, two_violations, SESSION),
     Row("a second SETUP", SINCE_05, lambda n: n.setup(n.encode(wire.Setup())), SESSION),
     Row("two SETUPs at once", SINCE_05, two_setups, SESSION, fresh=True),
     Row(

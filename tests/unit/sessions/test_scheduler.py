@@ -324,6 +324,51 @@ async def test_what_a_stalled_viewer_gets_first_is_what_it_prefers(clock):
         assert order[-2:] == [(9, 1), (0, 2)]
 
 
+async def test_an_update_changes_who_goes_first_of_those_who_wait(clock):
+    async with node(clock=clock) as relay:
+        it = await stalled(relay, priority=1)
+        publisher = await relay.publisher(LITE_05, "b", hop=12)
+        viewer = it.slow
+        viewer.peer.open(2, wire.Subscribe(9, "b", "audio", 5, max_age=30_000))
+        sending = await publisher.accept(0)
+        sending.group(0, b"audio")
+        await viewer.peer.heard(0)
+        it.road.hold()
+        await it.group(1, b"x" * HIGH_WATER)
+        sending.group(1, b"audio")
+        await until(lambda: len(it.session.scheduler) == 2)
+        await it.group(2, b"newer")
+        await until(lambda: len(it.session.scheduler) == 3)
+
+        update = LITE_05.encode(wire.SubscribeUpdate(6, max_age=30_000))
+        it.session.stream_data(viewer.stream.number, update, False)
+        await asyncio.sleep(0)
+        it.road.release()
+        await viewer.heard(2)
+        await viewer.peer.until(lambda: len(viewer.peer.groups) == 5)
+
+        order = [(g.header.subscribe, g.sequence) for g in viewer.peer.groups]
+        assert order[-2:] == [(0, 2), (9, 1)]
+
+
+async def test_an_update_changes_how_long_a_group_may_wait(clock):
+    async with node(clock=clock) as relay:
+        it = await stalled(relay, max_age=30_000)
+        it.road.hold()
+        for sequence in (1, 2, 3):
+            await it.group(sequence, b"x" * HIGH_WATER)
+            clock.now += 1
+
+        update = LITE_05.encode(wire.SubscribeUpdate(0, max_age=500))
+        it.session.stream_data(it.slow.stream.number, update, False)
+        await asyncio.sleep(0)
+        it.road.release()
+        await it.slow.heard(3)
+        await it.slow.peer.round_trip()
+
+        assert it.resets() == {"Old": 2}
+
+
 async def test_a_superseded_group_with_frames_left_is_reset_when_it_is_too_old(clock):
     async with node(clock=clock) as relay:
         it = await stalled(relay, max_age=1000)
