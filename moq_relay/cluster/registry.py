@@ -21,6 +21,7 @@ from moq_relay.cluster.endless import endless
 from moq_relay.cluster.keys import Shard
 from moq_relay.cluster.lookup import Lookups
 from moq_relay.cluster.membership import NAME_TAKEN, Membership
+from moq_relay.cluster.onlooker import Onlooker
 from moq_relay.cluster.reaper import Reaper
 from moq_relay.cluster.records import Member, State, encode
 from moq_relay.cluster.road import Connected, Lost, Message, Road, RoadEvent, ServerFacts
@@ -51,7 +52,9 @@ class Registry:
         settings: RegistrySettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         link_is_up: Callable[[str], bool] = lambda _node: False,
+        instance: str | None = None,
     ) -> None:
+        """Nothing is asked before ``run``. Without a name (``node`` "") it only looks on."""
         self.settings = settings = settings or RegistrySettings()
         self._road = road
         self._clock = clock
@@ -66,7 +69,7 @@ class Registry:
         member = Member(
             node=node,
             generation=0,
-            instance=secrets.token_hex(8),
+            instance=instance or secrets.token_hex(8),
             region=region,
             hop=hop,
             roles=tuple(roles),
@@ -75,7 +78,7 @@ class Registry:
         self._writer = Writer(
             self._table, member.instance, clock=clock, outdated=self._claims_outdated
         )
-        self._membership = Membership(
+        self._membership = (Membership if node else Onlooker)(
             member,
             self._table,
             clock,
@@ -107,6 +110,11 @@ class Registry:
     def members(self) -> dict[str, MemberView]:
         """Every member known here, by name; this node too, once it is registered."""
         return self._table.members()
+
+    @property
+    def table(self) -> Table:
+        """The copy itself, for who counts and shows it."""
+        return self._table
 
     @property
     def version(self) -> int:

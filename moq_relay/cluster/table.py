@@ -134,6 +134,14 @@ class Table:
         """Every member, by name."""
         return {node: self._view(node) for node in self.members_feed.records.get("", {})}
 
+    def holdings(self, node: str) -> int:
+        """How many claims of ``node`` are known."""
+        return sum(feed.holdings(node) for feed in self.shards)
+
+    def size(self) -> int:
+        """How many paths are known."""
+        return sum(len(feed.records) for feed in self.shards)
+
     def _view(self, node: str) -> MemberView:
         member = cast("Member", self.members_feed.records[""][node])
         end = self.leases.ends.get(node)

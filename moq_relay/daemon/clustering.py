@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
+from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.tokens import Key, read_token
 from moq_relay.errors import ConfigError
@@ -31,6 +32,7 @@ class Part:
     """By which it joins."""
     endpoint: Endpoint | None = None
     """Its Redis; None for a root: it starts its own."""
+    times: RegistrySettings = field(default_factory=RegistrySettings)
 
 
 def part(loaded: Loaded) -> Part:
@@ -70,6 +72,7 @@ def part(loaded: Loaded) -> Part:
         region=cluster.region or "",
         token=token,
         endpoint=endpoint,
+        times=_times(loaded),
     )
 
 
@@ -137,6 +140,22 @@ def trust(loaded: Loaded) -> Trust:
         except ConfigError as error:
             raise ConfigError(f"{loaded.where('client.tls.root')}: {error}") from error
     return Trust(verify=not tls.disable_verify, roots=b"\n".join(texts) if texts else None)
+
+
+def _times(loaded: Loaded) -> RegistrySettings:
+    cluster, redis = loaded.settings.cluster, loaded.settings.redis
+    if cluster.renew + 2 * redis.timeout > cluster.lease:
+        raise ConfigError(
+            f"{loaded.where('cluster.lease')} is {cluster.lease:g} s, and cluster.renew and twice "
+            f"redis.timeout are {cluster.renew + 2 * redis.timeout:g} s: one lost renewal would "
+            "cost the membership; make the lease longer"
+        )
+    return RegistrySettings(
+        renew=cluster.renew,
+        command_timeout=redis.timeout,
+        lease=cluster.lease,
+        shards=redis.shards,
+    )
 
 
 def _endpoint(loaded: Loaded) -> Endpoint | None:

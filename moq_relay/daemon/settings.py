@@ -12,7 +12,7 @@ from moq_relay.daemon.values import Address, Listener, Public
 from moq_relay.relay.retention import CacheLimits
 from moq_relay.sessions.context import Limits
 
-LIMITS, KEPT = Limits(), CacheLimits()
+LIMITS, KEPT, REGISTRY = Limits(), CacheLimits(), RegistrySettings()
 """The defaults of the floors below are the defaults of the settings."""
 
 
@@ -54,6 +54,7 @@ Above = Annotated[
     Form('bytes, or text like `"16 MiB"`'),
 ]
 Seconds = Annotated[float, BeforeValidator(values.seconds), Form('seconds, or text like `"500ms"`')]
+Duration = Annotated[Seconds, AfterValidator(values.above_zero)]
 Count = Annotated[
     int,
     BeforeValidator(values.count),
@@ -163,8 +164,9 @@ class Internal(Section):
     """HTTP for operators; do not expose it."""
 
     listen: OptionalAddress = Field(
-        default=Address("127.0.0.1", 4444),
-        description="TCP address of `/health`, `/ready` and `/metrics`; empty: not served.",
+        default=Address("127.0.0.1", 9101),
+        description="TCP address of `/health`, `/ready`, `/metrics`, `/nodes`, `/origins` and "
+        "`/routes`; empty: not served.",
     )
 
 
@@ -217,6 +219,15 @@ class Cluster(Section):
         default=False,
         description="Take tokens with the claim `cluster` and without `node` too. Whoever has one "
         "can then join as any node that it can be reached as.",
+    )
+    renew: Duration = Field(
+        default=REGISTRY.renew,
+        description="How often this relay renews its membership, and proves its copy of the table.",
+    )
+    lease: Duration = Field(
+        default=REGISTRY.lease,
+        description="How long its membership and all it has outlive its silence; the same on every "
+        "relay of a cluster, and at least `cluster.renew` and twice `redis.timeout`.",
     )
     linger: Seconds = Field(
         default=5.0,
@@ -275,8 +286,12 @@ class Redis(Section):
         default="moq",
         description="What all keys and channels begin with; clusters of one Redis differ in it.",
     )
+    timeout: Duration = Field(
+        default=REGISTRY.command_timeout,
+        description="How long one command may take; without an answer the connection is made anew.",
+    )
     shards: Count = Field(
-        default=RegistrySettings().shards,
+        default=REGISTRY.shards,
         description="Parts of the table. The first relay of a cluster settles it for good.",
     )
 
@@ -318,7 +333,7 @@ class LimitsSection(Section):
     announces_per_session: Count = Field(
         default=LIMITS.announces_per_session, description="Broadcasts announced by one session."
     )
-    handshake_seconds: Annotated[Seconds, AfterValidator(values.above_zero)] = Field(
+    handshake_seconds: Duration = Field(
         default=LIMITS.handshake_seconds,
         description="Until a peer must have finished its handshake and setup.",
     )
@@ -334,6 +349,10 @@ class Demo(Section):
     enabled: Switch = Field(
         default=False,
         description="Publish the broadcast `demo/clock` and serve `/demo`, which watches it.",
+    )
+    page: Switch = Field(
+        default=False,
+        description="Serve `/demo` without publishing: another relay of the cluster does.",
     )
 
 
