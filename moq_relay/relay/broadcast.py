@@ -113,6 +113,11 @@ class Broadcast:
         return all(route is not None and asker.may_see(route) for route in routes)
 
     @property
+    def read(self) -> bool:
+        """Whether anybody reads it now."""
+        return any(track.readers for track in self.tracks.values())
+
+    @property
     def source(self) -> Source | None:
         """Whom to ask for more of what is served; None while nobody has it."""
         route = self._serving if self._probes else self.active
