@@ -6,7 +6,7 @@ from moq_relay.relay.access import Access
 from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.messages import BiStream, Status
 from moq_relay.wire.lite.versions import LITE_02, LITE_03, LITE_04, LITE_05, LITE_06, VERSIONS
-from tests.support.node import HOP, node, until
+from tests.support.node import HOP, far_end, node, until
 
 WITH_HOPS = [v for v in VERSIONS if v.features.hop_ids]
 
@@ -190,6 +190,25 @@ async def test_an_announce_request_may_exclude_a_hop(version):
         await viewer.peer.round_trip()
 
         assert watching.rest() == [active(version, "b", 22)]
+
+
+async def test_a_viewer_that_reads_no_announcements_loses_its_session(version):
+    async with node(viewer_backlog=1000) as relay:
+        viewer = await relay.viewer(version)
+        await viewer.watch()
+        await viewer.peer.round_trip()
+        publisher = await relay.publisher(LITE_05)
+        far = far_end(viewer.peer)
+        far.hold()
+
+        for number in range(80):
+            publisher.announce(f"{number}/" + "x" * 60_000)
+        await until(lambda: len(relay.origin.broadcasts) == 80)
+
+        await until(lambda: len(relay.host.sessions) == 1)
+        far.release()
+        assert await viewer.peer.was_closed() == 1
+        await publisher.peer.round_trip()
 
 
 async def test_a_viewer_ends_its_announce_stream_by_finishing_or_resetting_it(version):

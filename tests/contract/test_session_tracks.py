@@ -130,7 +130,17 @@ async def test_a_track_of_an_older_publisher_has_the_default_description(version
 
         info = await (await relay.viewer(LITE_05)).track("a", "t").read(Slot.TRACK_INFO)
 
-        assert info.timescale == 1_000_000
+        assert (info.timescale, info.max_age) == (1_000_000, 30_000)
+
+
+@by_name(NEW)
+async def test_a_track_is_promised_for_no_longer_than_the_cache_keeps_it(version):
+    async with node() as relay:
+        publisher = await relay.publisher(version, "a")
+        stream = (await relay.viewer(version)).track("a", "t")
+        await publisher.describe(max_age=60_000)
+
+        assert (await stream.read(Slot.TRACK_INFO)).max_age == 30_000
 
 
 # --- groups between every two versions ------------------------------------------------------------
@@ -242,6 +252,25 @@ async def test_a_track_without_a_group_ends_too(version):
         await watched.accepted()
         replies = await watched.replies()
         assert replies == ([wire.SubscribeEnd(0)] if version.features.subscribe_start else [])
+
+
+@by_name(NEW)
+async def test_a_track_may_end_far_behind_what_was_sent(version):
+    async with node() as relay:
+        publisher = await relay.publisher(LITE_05, "a")
+        watched = (await relay.viewer(version)).subscribe("a", "t")
+
+        (await publisher.accept(9)).end(9)
+
+        assert await watched.replies() == [wire.SubscribeEnd(9)]
+
+
+async def test_a_start_is_a_floor_where_there_are_only_floors():
+    async with node() as relay:
+        publisher = await relay.publisher(LITE_06, "a")
+        (await relay.viewer(LITE_05)).subscribe("a", "t", start=4)
+
+        assert (await publisher.accept(4)).wanted.floor == 4
 
 
 @by_name([v for v in VERSIONS if wire.SubscribeDrop in v.layouts])
