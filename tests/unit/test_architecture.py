@@ -25,6 +25,29 @@ HOT: dict[str, tuple[str, ...]] = {
     "relay/feed.py": ("Feed.open_group",),
     "relay/track.py": ("Track.open_group", "Track._tell"),
     "relay/group.py": ("Group.append", "Group.finish", "Group._ring"),
+    "sessions/scheduler.py": ("Scheduler.room", "Scheduler.wait", "Scheduler.resume"),
+    "sessions/lite/session.py": (
+        "LiteSession.stream_data",
+        "LiteSession._contain",
+        "LiteSession._feed_uni",
+    ),
+    "sessions/lite/ingress.py": ("GroupIngress.feed", "GroupIngress._append"),
+    "sessions/lite/coding.py": ("Coding.of", "Coding.catch_up"),
+    "sessions/lite/egress.py": ("GroupEgress.ready", "GroupEgress.pump"),
+    "transports/quic/datagram_io.py": ("DatagramIO._read",),
+    "transports/quic/endpoint.py": ("Endpoint._received", "Endpoint._flush"),
+    "transports/quic/driver.py": (
+        "Connection.receive",
+        "Connection.flush",
+        "Connection._drain",
+        "Connection._guarded",
+    ),
+    "transports/quic/connection.py": (
+        "QuicTransport.send",
+        "QuicTransport.arrived",
+        "QuicTransport.flushed",
+        "RawBinding.event",
+    ),
     "transports/quic/engine.py": ("Engine.send_slice", "Engine.wants_to_send", "Engine.transmit"),
     "transports/quic/slices.py": (
         "SliceSender.write_slice",
@@ -46,6 +69,12 @@ that moves has to tell this table."""
 ISOLATES = {
     "relay/group.py:Group._ring": "one reader of a group",
     "relay/track.py:Track._tell": "one reader of a track",
+    "sessions/lite/session.py:LiteSession._contain": "one session",
+    "sessions/lite/ingress.py:GroupIngress.feed": "one group of a publisher",
+    "transports/quic/datagram_io.py:DatagramIO._read": "an empty socket, which Python raises",
+    "transports/quic/driver.py:Connection.receive": "one connection",
+    "transports/quic/driver.py:Connection.flush": "one connection",
+    "transports/quic/driver.py:Connection._guarded": "one connection",
 }
 """The places of the hot path that may catch, ``file:function`` -> what their catching contains."""
 
