@@ -108,11 +108,9 @@ class Advertiser:
     def _estimate(self, path: str, route: Route) -> None:
         """Put a publisher where the registry will, as far as its clock is known by now."""
         now = self._registry.redis_now()
-        since = now - (self._origin.clock() - route.born)
         if not now:
-            # Until then nothing that others have is known to be newer.
-            others = [view.claim.since for view in self._registry.claims(path)]
-            since = max(others, default=0.0) + WRONG_SECONDS
+            return
+        since = now - (self._origin.clock() - route.born)
         if abs(since - route.since) > WRONG_SECONDS:
             self._origin.date(path, route.source, since)
 

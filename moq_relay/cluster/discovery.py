@@ -253,6 +253,7 @@ class Discovery:
         views, claims = {}, self._registry.claims(path)
         if path in self._faults:
             self._forgive(path, claims)
+        self._date(path, claims)
         for view in claims:
             if view.claim.node != self._registry.node and self._fault(view) != "denied":
                 views[view.claim.node] = view
@@ -265,6 +266,17 @@ class Discovery:
         order = [one.node for one, _ in placed] or list(candidates)
         for index, node in enumerate(order):
             self._add(path, views[node], candidates[node], links[node], -index)
+
+    def _date(self, path: str, claims: Sequence[ClaimView]) -> None:
+        """Date publishers from before the shared clock was known here.
+
+        Until the registry has dated them, nothing that others have is known to be newer.
+        """
+        broadcast = self._origin.broadcasts.get(path)
+        for route in [] if broadcast is None else list(broadcast.routes):
+            if route.local and not route.since and claims:
+                newest = max(view.claim.since for view in claims)
+                self._origin.date(path, route.source, newest + 1.0)
 
     def _place(
         self, path: str, candidates: Iterable[Candidate], links: dict[str, LinkView]
