@@ -135,7 +135,7 @@ class Connection:
             return self._farewell if again else []
         engine = self.engine
         wanted = engine.wants_to_send(now)
-        if not (wanted or engine.deadline_neared or self._closing or self._timer is None):
+        if not (wanted or self._closing or self._timer is None or engine.deadline_neared):
             # Nothing but an ACK came, as nearly always.
             if self.binding is not None:
                 self._guarded(self.binding.flushed)
@@ -287,7 +287,6 @@ class Connection:
         if self.engine.is_terminated:
             self._host.gone(self)
             return
-        self.engine.deadline_neared = False
         at = self.engine.get_timer()
         if at is None:
             return

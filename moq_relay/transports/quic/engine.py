@@ -56,9 +56,7 @@ class Engine(SteadyConnection):
         self.credit_grew = False
         """The peer granted more streams; whoever acts on it clears it."""
         self.datagrams_dropped = 0
-        self.deadline_neared = False
-        """`get_timer` may say an earlier time than it last did, although nothing was sent since;
-        whoever asks it clears this. All else that is received moves it to later."""
+        self._had_backed_off = False
         self._queued_limit = 0
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = streams
@@ -203,6 +201,21 @@ class Engine(SteadyConnection):
         ledger.pending = not all(stream.sender.buffer_is_empty for stream in self._streams_queue)
         return datagrams
 
+    @property
+    def deadline_neared(self) -> bool:
+        """Whether what came since `get_timer` was asked may have made its answer earlier.
+
+        Most of what comes makes it later, and no call is needed to have a timer run too early.
+        """
+        if self._had_backed_off or self.space.loss_time is not None:
+            return True
+        return not self._network_paths[0].is_validated
+
+    def get_timer(self) -> float | None:
+        """When `handle_timer` is to be called."""
+        self._had_backed_off = False
+        return super().get_timer()
+
     def handle_timer(self, now: float) -> None:
         """Do what is due. Losses, probes and ACKs say for themselves that they need a packet."""
         if not all(path.is_validated for path in self._network_paths):
@@ -246,8 +259,8 @@ class Engine(SteadyConnection):
         verdict = super()._payload_received(context, plain, crypto_frame_required)
         if verdict[0]:
             self.ledger.control = True
-        if backed_off or self.space.loss_time is not None:
-            self.deadline_neared = True
+        if backed_off:
+            self._had_backed_off = True
         if self.ledger.done:
             self._drop_done()
         return verdict

@@ -37,8 +37,6 @@ _NUMBER_BYTES = 2
 _TAG_BYTES = 16
 _SAMPLE = slice(4 - _NUMBER_BYTES, 4 - _NUMBER_BYTES + 16)
 """Where header protection samples what follows the packet number (RFC 9001 section 5.4.2)."""
-_LEAST_PACKET = 64
-"""Bytes of the congestion window below which no packet is begun."""
 _LEAST_FRAME = 20
 """Bytes of a packet below which no further frame is begun: the head of one takes up to 19."""
 
@@ -100,10 +98,10 @@ class SteadyConnection(QuicConnection):
         self._pacing_at = None
         while ready:
             self._pacing_at = pacer.next_send_time(now=now)
-            space_left = min(self._max_datagram_size, room) - overhead
-            if self._pacing_at is not None or space_left < _LEAST_PACKET:
+            if self._pacing_at is not None:
                 break
-            plain, handlers, ready = self._fill(ready, space_left, served)
+            fits = min(self._max_datagram_size, room) - overhead
+            plain, handlers, ready = self._fill(ready, fits, served)
             if not handlers:
                 break
             header = start | number & 0xFFFF

@@ -68,7 +68,7 @@ def test_the_list_of_private_names_is_complete(module):
         for kind in (engine.Engine, steady.SteadyConnection)
         for name in vars(kind)
         if name.startswith("_") and name not in vars(QuicConnection)
-    } | {"_queued_limit", "_retransmit"}
+    } | {"_had_backed_off", "_queued_limit", "_retransmit"}
     used = {
         node.attr
         for node in ast.walk(ast.parse(source))
@@ -89,6 +89,7 @@ def test_the_list_of_private_names_is_complete(module):
         ("_unblock_streams", ["is_unidirectional"]),
         ("_write_application", ["builder", "network_path", "now"]),
         ("_write_connection_limits", ["builder", "space"]),
+        ("get_timer", []),
         ("handle_timer", ["now"]),
         ("reset_stream", ["stream_id", "error_code"]),
         ("stop_stream", ["stream_id", "error_code"]),

@@ -1,0 +1,478 @@
+"""Our writer of stream packets against aioquic: the same packets, and a peer that understands all.
+
+Time is a number here and the network a list, so that thousands of lossy, reordered, migrating
+connections take seconds. The client is aioquic's own connection.
+"""
+
+import datetime
+import heapq
+import itertools
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+from aioquic import tls
+from aioquic.quic import events
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import NameOID
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from moq_relay.sessions.transport import UNI
+from moq_relay.transports.quic.engine import Engine
+
+DELAY = 0.010
+DATAGRAM = 1200
+SERVER, HOME, AWAY = ("server", 1), ("home", 1), ("away", 2)
+
+
+def identity():
+    """A key whose signatures have one length, so that two handshakes have equal packets."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    start = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=36500))
+        .sign(key, None)
+    )
+    return certificate, key
+
+
+CERTIFICATE, KEY = identity()
+
+
+@dataclass
+class Weather:
+    """What the network does to a datagram."""
+
+    lose: Callable[[], bool] = lambda: False
+    jitter: Callable[[], float] = lambda: 0.0
+    copies: int = 1
+
+
+FAIR = Weather()
+
+
+class Counted(Engine):
+    """Counts the packets of our own writer."""
+
+    own = 0
+
+    def write_streams(self, now):
+        out = super().write_streams(now)
+        self.own += len(out)
+        return out
+
+
+class Link:
+    """A server with our engine and a client of aioquic, on a network of our making."""
+
+    def __init__(self, *, fast=True, max_data=1 << 20, max_stream_data=1 << 20, algorithm="reno"):
+        self.now = 1.0
+        self.weather = FAIR
+        self.client_address = HOME
+        self.log = []
+        """(seconds, bytes) of every datagram of the server since the handshake."""
+        self.received = {}
+        self.fins = set()
+        self.resets = {}
+        self.pongs = 0
+        self.finished = []
+        self.budget = {}
+        """Address -> bytes that may still go there before it is validated."""
+        self._flying = []
+        self._numbers = itertools.count()
+        shared = {
+            "alpn_protocols": ["moq"],
+            "max_datagram_frame_size": 65536,
+            "max_datagram_size": DATAGRAM,
+            "congestion_control_algorithm": algorithm,
+        }
+        self.client = QuicConnection(
+            configuration=QuicConfiguration(
+                is_client=True,
+                verify_mode=ssl.CERT_NONE,
+                max_data=max_data,
+                max_stream_data=max_stream_data,
+                **shared,
+            )
+        )
+        self.server = Counted(
+            QuicConfiguration(is_client=False, certificate=CERTIFICATE, private_key=KEY, **shared),
+            streams=8,
+            original_destination_connection_id=self.client.original_destination_connection_id,
+        )
+        self.server.writes_streams = fast
+        self.client.connect(SERVER, now=self.now)
+        self.step()
+        self.run(1.0, lambda: self.server.is_confirmed and self.client._handshake_confirmed)
+        assert self.server.is_confirmed
+        self.run(0.2)
+        self.log.clear()
+
+    def step(self):
+        """Let both sides send what they may now, as the driver does in a turn."""
+        server = self.server
+        if server.wants_to_send(self.now):
+            for data, address in server.transmit(self.now):
+                assert len(data) <= DATAGRAM
+                self.log.append((self.now, len(data)))
+                path = next(path for path in server._network_paths if path.addr == address)
+                if not path.is_validated:
+                    assert path.bytes_sent <= 3 * path.bytes_received, "amplification"
+                self._fly(data, address)
+        for data, _ in self.client.datagrams_to_send(self.now):
+            self._fly(data, SERVER)
+
+    def run(self, seconds, done=lambda: False):
+        """Let time pass, up to ``seconds`` or until ``done``."""
+        end = self.now + seconds
+        turns = itertools.count()
+        while not done():
+            assert next(turns) < 50_000, "it spins"
+            due = [
+                at for at in (self.server.get_timer(), self.client.get_timer()) if at is not None
+            ]
+            soonest = min([end, *due, *(flight[0] for flight in self._flying[:1])])
+            if soonest >= end:
+                self.now = end
+                return
+            # As late as a timer may be; what aioquic computes from a deadline is rounded.
+            self.now = max(self.now, soonest + 1e-6)
+            for side in (self.server, self.client):
+                at = side.get_timer()
+                if at is not None and at <= self.now:
+                    side.handle_timer(self.now)
+            while self._flying and self._flying[0][0] <= self.now:
+                _, _, to, sender, data = heapq.heappop(self._flying)
+                if to == SERVER:
+                    self._at_server(data, sender)
+                else:
+                    self.client.receive_datagram(data, SERVER, self.now)
+            self._hear()
+            self.step()
+
+    def _at_server(self, data, sender):
+        server = self.server
+        before, timer = server._loss.get_probe_timeout(), server.get_timer()
+        server.receive_datagram(data, sender, self.now)
+        if not server.wants_to_send(self.now) and not server.deadline_neared:
+            shrunk = max(0.0, before - server._loss.get_probe_timeout()) + 1e-9
+            assert server.get_timer() >= timer - shrunk, "a deadline came nearer unseen"
+
+    def _fly(self, data, to):
+        if self.weather.lose():
+            return
+        for _ in range(self.weather.copies):
+            at = self.now + DELAY + self.weather.jitter()
+            flight = (at, next(self._numbers), to, self.client_address, data)
+            heapq.heappush(self._flying, flight)
+
+    def _hear(self):
+        while (event := self.client.next_event()) is not None:
+            match event:
+                case events.StreamDataReceived(data, fin, stream):
+                    assert stream not in self.fins
+                    self.received.setdefault(stream, bytearray()).extend(data)
+                    if fin:
+                        self.fins.add(stream)
+                case events.StreamReset(code, stream):
+                    self.resets[stream] = code
+                case events.ConnectionTerminated():
+                    pytest.fail(f"the client gave up: {event}")
+        while (event := self.server.next_event()) is not None:
+            match event:
+                case events.StreamDataReceived(data, fin, stream) if not stream & UNI:
+                    self.server.send_stream_data(stream, data, fin)
+                case events.PingAcknowledged():
+                    self.pongs += 1
+                case events.ConnectionTerminated():
+                    pytest.fail(f"the server gave up: {event}")
+        self.finished += self.server.ledger.finished
+        self.server.ledger.finished.clear()
+
+
+def content(stream, start, stop):
+    return bytes((stream * 7 + n * 13 + (n >> 8)) & 0xFF for n in range(start, stop))
+
+
+# --- packet for packet ----------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@pytest.mark.parametrize("algorithm", ["reno", "cubic"])
+@hypothesis.given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 40_000) | st.integers(0, 300),
+            st.sampled_from([0.0, 0.0003, 0.004, 0.05]),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    max_data=st.sampled_from([3000, 20_000, 1 << 20]),
+    max_stream_data=st.sampled_from([1000, 20_000, 1 << 20]),
+)
+def test_one_stream_leaves_in_packets_of_the_same_size_at_the_same_time(
+    algorithm, steps, max_data, max_stream_data
+):
+    logs = []
+    for fast in (True, False):
+        link = Link(
+            fast=fast, max_data=max_data, max_stream_data=max_stream_data, algorithm=algorithm
+        )
+        stream = link.server.open(unidirectional=True)
+        for size, pause in steps:
+            link.server.send_slice(stream, bytes(size), 0, size, fin=False)
+            link.step()
+            link.run(pause)
+        link.server.send_slice(stream, b"", 0, 0, fin=True)
+        link.step()
+        link.run(30.0, lambda link=link, stream=stream: stream in link.finished)
+        assert link.finished == [stream]
+        assert (link.server.own > 0) == (fast and len(link.log) > 0)
+        logs.append(link.log)
+
+    assert logs[0] == logs[1]
+
+
+# --- whatever happens -----------------------------------------------------------------------------
+
+
+class Conversation(RuleBasedStateMachine):
+    """A server that is asked for all it can do, on a bad network; the peer gets what was sent."""
+
+    def __init__(self):
+        super().__init__()
+        self.link = None
+        self.written = {}
+        self.ended = set()
+        self.given_up = set()
+        self.highest = {}
+        self.senders = {}
+        self.asked = {}
+        self.datagrams = set()
+
+    @precondition(lambda self: self.link is None)
+    @rule(
+        max_data=st.sampled_from([3000, 20_000, 1 << 20]),
+        max_stream_data=st.sampled_from([1000, 20_000, 1 << 20]),
+        algorithm=st.sampled_from(["reno", "cubic"]),
+    )
+    def connect(self, max_data, max_stream_data, algorithm):
+        self.link = Link(max_data=max_data, max_stream_data=max_stream_data, algorithm=algorithm)
+        self.server, self.client = self.link.server, self.link.client
+        self.others = self.server._remote_max_data_used
+
+    @property
+    def open(self):
+        return sorted(set(self.written) - self.ended)
+
+    @precondition(lambda self: self.link)
+    @rule(size=st.integers(0, 5000), fin=st.booleans(), wait=st.booleans())
+    def start(self, size, fin, wait):
+        if not self.server.can_open(unidirectional=True):
+            return
+        stream = self.server.open(unidirectional=True)
+        self.senders[stream] = self.server._streams[stream].sender
+        self.written[stream] = 0
+        self.put(stream, size, fin, wait)
+
+    @precondition(lambda self: self.link)
+    @rule(which=st.integers(0), size=st.integers(0, 20_000), fin=st.booleans(), wait=st.booleans())
+    def write(self, which, size, fin, wait):
+        if self.open:
+            self.put(self.open[which % len(self.open)], size, fin, wait)
+
+    def put(self, stream, size, fin, wait):
+        start = self.written[stream]
+        shared = b"__" + content(stream, start, start + size) + b"__"
+        self.server.send_slice(stream, shared, 2, 2 + size, fin=fin)
+        self.written[stream] += size
+        if fin:
+            self.ended.add(stream)
+        if not wait:
+            self.link.step()
+
+    @precondition(lambda self: self.link)
+    @rule(which=st.integers(0), code=st.integers(0, 1000))
+    def reset(self, which, code):
+        if not self.open:
+            return
+        stream = self.open[which % len(self.open)]
+        self.server.reset_stream(stream, code)
+        self.ended.add(stream)
+        self.given_up.add(stream)
+
+    @precondition(lambda self: self.link)
+    @rule(which=st.integers(0))
+    def stop(self, which):
+        known = [s for s in self.client._streams if s & UNI and s in self.written]
+        if known:
+            stream = known[which % len(known)]
+            if not self.client._streams[stream].receiver.is_finished:
+                self.client.stop_stream(stream, 5)
+                self.given_up.add(stream)
+                self.ended.add(stream)
+                self.link.step()
+
+    @precondition(lambda self: self.link)
+    @rule(size=st.integers(1, 3000))
+    def ask(self, size):
+        stream = self.client.get_next_available_stream_id()
+        if stream // 4 < self.client._remote_max_streams_bidi:
+            self.client.send_stream_data(stream, content(stream, 0, size), end_stream=True)
+            self.asked[stream] = size
+            self.link.step()
+
+    @precondition(lambda self: self.link)
+    @rule(size=st.integers(0, 1100))
+    def datagram(self, size):
+        self.server.send_datagram_frame(bytes(size))
+
+    @precondition(lambda self: self.link)
+    @rule()
+    def ping(self):
+        self.server.send_ping(1)
+        self.link.step()
+
+    @property
+    def keys_agree(self):
+        pairs = [side._cryptos[tls.Epoch.ONE_RTT] for side in (self.server, self.client)]
+        phases = {half.key_phase for pair in pairs for half in (pair.recv, pair.send)}
+        return len(phases) == 1 and not any(pair._update_key_requested for pair in pairs)
+
+    @precondition(lambda self: self.link)
+    @rule(ours=st.booleans())
+    def update_keys(self, ours):
+        """In fair weather: aioquic forgets old keys so soon that a loss ends the connection."""
+        if not self.keys_agree:
+            return
+        weather, self.link.weather = self.link.weather, FAIR
+        side = self.server if ours else self.client
+        side.request_key_update()
+        side.send_ping(3)
+        self.link.step()
+        self.link.run(30.0, lambda: self.keys_agree)
+        assert self.keys_agree
+        self.link.weather = weather
+
+    @precondition(lambda self: self.link)
+    @rule(spare=st.booleans())
+    def move(self, spare):
+        self.link.client_address = AWAY if self.link.client_address == HOME else HOME
+        if spare:
+            self.client.change_connection_id()
+        self.client.send_ping(7)
+        self.link.step()
+
+    @precondition(lambda self: self.link)
+    @rule(
+        every=st.sampled_from([0, 0, 2, 3, 7]),
+        jitter=st.sampled_from([0.0, 0.0, 0.005, 0.05]),
+        copies=st.sampled_from([1, 1, 2]),
+        seed=st.integers(0, 1000),
+    )
+    def weather(self, every, jitter, copies, seed):
+        random = Random(seed)
+        self.link.weather = Weather(
+            lambda: every > 0 and random.randrange(every) == 0,
+            lambda: random.random() * jitter,
+            copies,
+        )
+
+    @precondition(lambda self: self.link)
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.011, 0.03, 0.3]))
+    def wait(self, seconds):
+        self.link.step()
+        self.link.run(seconds)
+
+    @precondition(lambda self: self.link)
+    @rule(seconds=st.sampled_from([0.05, 1.0]))
+    def silence(self, seconds):
+        weather, self.link.weather = self.link.weather, Weather(lambda: True)
+        self.link.step()
+        self.link.run(seconds)
+        self.link.weather = weather
+
+    @invariant()
+    def the_books_are_right(self):
+        if self.link is None:
+            return
+        loss, ledger, server = self.server._loss, self.server.ledger, self.server
+        sent = [p for space in server._spaces.values() for p in space.sent_packets.values()]
+        assert loss.bytes_in_flight == sum(p.sent_bytes for p in sent if p.in_flight)
+        assert server.space.ack_eliciting_in_flight == sum(
+            p.is_ack_eliciting for p in server.space.sent_packets.values()
+        )
+        assert list(server.space.sent_packets) == sorted(server.space.sent_packets)
+        assert server._packet_number > max(server.space.sent_packets, default=-1)
+        senders = [
+            stream.sender
+            for stream in server._streams.values()
+            if not stream.sender.is_finished and hasattr(stream.sender, "_ledger")
+        ]
+        whole = [sender for sender in senders if sender._reset_code is None]
+        assert ledger.unsent == sum(sender._stop - sender.highest_offset for sender in whole)
+        assert set(server._streams_queue) == set(server._streams.values())
+        assert len(server._streams_queue) == len(server._streams)
+        assert server._remote_max_data_used <= server._remote_max_data
+        ours = sum(sender.highest_offset for sender in self.senders.values())
+        theirs = server._remote_max_data_used - ours
+        assert 0 <= theirs <= sum(self.asked.values()) + self.others
+        for stream in server._streams.values():
+            if stream.stream_id in self.senders:
+                assert stream.sender.highest_offset <= stream.max_stream_data_remote
+
+    def teardown(self):
+        if self.link is None:
+            return
+        link, server = self.link, self.server
+        link.weather = FAIR
+        for stream in self.open:
+            server.send_slice(stream, b"", 0, 0, fin=True)
+        link.step()
+        whole = set(self.written) - self.given_up
+        link.run(
+            60.0,
+            lambda: (
+                whole | set(self.asked) <= link.fins
+                and server.ledger.senders == 0
+                and not server._streams
+            ),
+        )
+
+        assert whole <= link.fins
+        for stream in whole:
+            assert link.received.get(stream, b"") == content(stream, 0, self.written[stream])
+        for stream, size in self.asked.items():
+            assert link.received[stream] == content(stream, 0, size)
+        assert sorted(link.finished) == sorted([*self.written, *self.asked])
+        ledger = server.ledger
+        assert (ledger.senders, ledger.unsent, ledger.unacknowledged) == (0, 0, 0)
+        assert not server._streams
+        assert not server._streams_queue
+        link.run(50.0, lambda: server._loss.bytes_in_flight == 0)
+        assert server._loss.bytes_in_flight == 0
+        link.run(0.1)
+        assert not ledger.control
+        assert not ledger.pending
+        # The peer can still open streams: what was closed was given back.
+        assert server._local_max_streams_bidi.value == 8 + len(self.asked)
+
+
+TestConversation = Conversation.TestCase
+TestConversation.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
