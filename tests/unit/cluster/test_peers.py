@@ -11,40 +11,11 @@ from moq_relay.errors import Internal, NotFound, SessionClosed, Unroutable
 from moq_relay.relay.route import Route
 from moq_relay.transports.quic.dialer import DialFailed
 from tests.support.own_client import until
-from tests.unit.relay.fakes import BACK, FakeSource, World
+from tests.unit.cluster.fakes import FakeSession
+from tests.unit.relay.fakes import BACK, World
 
 A = "https://a.example/"
 TIMES = LinkTimes(ping=0.02, suspect=0.06, idle=0.1, backoff=0.02, lost=0.04, settle=0.01)
-
-
-class Session:
-    """A session to a node, which answers pings until it is silenced."""
-
-    def __init__(self, ending):
-        self.subscriber = FakeSource()
-        self.rtt_seconds = 0.01
-        self.silent = False
-        self.pings = 0
-        self.over = asyncio.Event()
-        self._ending = ending
-        self._heard = asyncio.get_running_loop().time()
-
-    @property
-    def silent_seconds(self):
-        return asyncio.get_running_loop().time() - self._heard
-
-    def ping(self):
-        assert not self.over.is_set(), "pinged when it was over"
-        self.pings += 1
-        if not self.silent:
-            self._heard = asyncio.get_running_loop().time() + 0.001
-
-    def lose(self):
-        """As a session ends: the hook first, then every feed."""
-        if not self.over.is_set():
-            self.over.set()
-            self._ending()
-            self.subscriber.stop(SessionClosed("the session ended"))
 
 
 class Net:
@@ -71,7 +42,7 @@ class Net:
         await self.answers.wait()
         if not self.reachable:
             raise self.failure
-        session = Session(ending)
+        session = FakeSession(ending)
         self.sessions.append(session)
         try:
             yield session
