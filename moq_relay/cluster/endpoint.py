@@ -114,18 +114,18 @@ def server_facts(info: Mapping[str, str]) -> ServerFacts:
     version = info.get("valkey_version") or info.get("redis_version", "")
     policy = info.get("maxmemory_policy", "")
     persistent = info.get("aof_enabled") == "1"
-    warnings = []
+    warnings = {}
     numbers = tuple(int(word) for word in version.split(".")[:2] if word.isdecimal())
     if numbers < LOWEST_VERSION:
-        warnings.append(f"{name} {version} is older than 7.0, the oldest that is tested")
+        warnings["version"] = f"{name} {version} is older than 7.0, the oldest that is tested"
     if policy != "noeviction":
-        warnings.append(
+        warnings["maxmemory_policy"] = (
             f"maxmemory-policy is {policy}: under memory pressure {name} drops part of the "
             "registry; set it to noeviction"
         )
     if not persistent:
-        warnings.append(
+        warnings["persistence"] = (
             f"{name} keeps no append-only file: after its restart every node has to claim "
             "everything again; set appendonly yes"
         )
-    return ServerFacts(name, version, policy, persistent, tuple(warnings))
+    return ServerFacts(name, version, policy, persistent, tuple(warnings.values()), tuple(warnings))

@@ -19,6 +19,8 @@ class ServerFacts:
     persistent: bool = False
     warnings: tuple[str, ...] = ()
     """One line for each thing that puts the registry's content at risk."""
+    faults: tuple[str, ...] = ()
+    """The same for machines: ``version``, ``maxmemory_policy``, ``persistence``."""
 
 
 @dataclass(frozen=True, slots=True)
