@@ -1,4 +1,4 @@
-"""The command ``moq-relay``: run a relay, check its settings, or show a demo.
+"""The command ``moq-relay``: run a relay, check its settings, try a cluster, or ask one.
 
 A mistake of the operator costs one line and exit code 2, never a trace.
 """
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from moq_relay import __version__
-from moq_relay.daemon import clustering, logs
+from moq_relay.daemon import asking, clustering, dev, logs
 from moq_relay.daemon.certificates import obtain
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 a clean end, 1 a failure, 2 a mistake in the settings."""
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, os.environ)
+    except asking.Unanswered as error:
+        sys.stderr.write(f"moq-relay: {error}\n")
+        return 1
     except ConfigError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"moq-relay: {line}\n")
@@ -37,7 +40,11 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         sys.stdout.write(help_text())
         return 0
+    if arguments and arguments[0] in asking.COMMANDS:
+        return asking.main(arguments, environment)
     command = parse(arguments)
+    if command.name == "dev":
+        return dev.run(command)
     variables, warnings = read_environment(environment)
     layers = [read_file(command.file)] if command.file else []
     if command.name == "demo":

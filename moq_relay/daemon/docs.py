@@ -98,9 +98,10 @@ def metric_table() -> str:
         kind = "counter" if family.kind is CounterMetricFamily else "gauge"
         labels = ", ".join(f"`{name}`" for name in family.labels)
         rows.append(f"| `{family.sample_name}` | {kind} | {labels} | {family.meaning} |\n")
+    told = ", ".join(f"`{name}`" for name in metrics.INFO_LABELS)
     rows += [
         f"| `{metrics.LAG}` | histogram | | {metrics.LAG_MEANING} |\n",
-        f"| `moq_relay_info` | gauge | `version`, `node` | {metrics.INFO_MEANING} |\n",
+        f"| `moq_relay_info` | gauge | {told} | {metrics.INFO_MEANING} |\n",
     ]
     transports = ", ".join(f"`{name}`" for name in metrics.TRANSPORTS)
     versions = ", ".join(f"`{version.name}`" for version in VERSIONS)
@@ -109,6 +110,7 @@ def metric_table() -> str:
         f"\n`transport` is one of {transports}; `version` one of {versions}.\n",
         "`direction` is `in`, from publishers, or `out`, to viewers.\n",
         f"`reason` of a reset is one of {reasons}.\n",
+        "`peer_region` is a `cluster.region` of the members; `relay_region` is this relay's own.\n",
     ]
     return "".join(rows)
 

@@ -9,12 +9,18 @@ from typing import Any, NoReturn
 from moq_relay.daemon.sources import Key, Layer, keys, suggestion
 from moq_relay.errors import ConfigError
 
-COMMANDS = ("check", "demo")
-USAGE = "moq-relay [check | demo] [FILE] [--file FILE] [flags]"
+COMMANDS = ("check", "demo", "dev")
+USAGE = "moq-relay [check | demo | dev] [FILE] [--file FILE] [flags]"
 ABOUT = """\
   moq-relay relay.toml         run a relay
   moq-relay check relay.toml   say what is in force, and where each value came from
   moq-relay demo               run one on this machine, with a broadcast to watch
+  moq-relay dev                run three on this machine, as one cluster
+  moq-relay nodes              who is in the cluster of a running relay
+  moq-relay origins [PREFIX]   who has which broadcast; --limit N, --after PATH
+  moq-relay routes PATH        by which way a broadcast comes, and why
+
+The last three ask the relay at --internal URL (http://127.0.0.1:9101), and take --json.
 
 Every setting is a flag, a variable and a key of the file; a flag beats a variable, a variable
 beats the file. Several values are separated by commas."""

@@ -194,7 +194,8 @@ class PublicHttp:
         if sequence is not None:
             return await WholeGroup(self._origin.fetch(path, name, sequence)).payload()
         reader = FirstGroup()
-        track = self._origin.subscribe(path, name, reader, Demand())
+        demand = Demand(max_age=self._fetch_seconds)
+        track = self._origin.subscribe(path, name, reader, demand)
         try:
             await reader.known.wait()
             if reader.group is None:

@@ -1,22 +1,39 @@
-"""HTTP for operators: is the process there, should it get traffic, and its numbers."""
+"""HTTP for operators: is the process there, should it get traffic, its numbers and its tables."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-Reasons = Callable[[], list[str]]
-"""Why the node should get no traffic now; none when it should."""
+from moq_relay.daemon.views import HIGHEST_LIMIT, LIMIT, Views
+from moq_relay.errors import WireError
+from moq_relay.relay.path import normalise
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Readiness:
+    """What speaks against sending this node more traffic, and what an operator should know."""
+
+    def __init__(self, reasons: list[str], isolated: str | None = None) -> None:
+        self.reasons = reasons
+        """Why it should get none."""
+        self.isolated = isolated
+        """Why it serves from its copy of the table; None while it is in touch."""
 
 
 class InternalHttp:
     """Answers of ``internal.listen``."""
 
-    def __init__(self, registry: CollectorRegistry, unready: Reasons) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, readiness: Callable[[], Readiness], views: Views
+    ) -> None:
         self._registry = registry
-        self._unready = unready
+        self._readiness = readiness
+        self._views = views
 
     def application(self) -> web.Application:
         """All routes, ready to be served."""
@@ -24,16 +41,57 @@ class InternalHttp:
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/nodes", self._nodes)
+        app.router.add_get("/origins", self._origins)
+        app.router.add_get("/routes/{path:.*}", self._routes)
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        reasons = self._unready()
-        facts = {"ready": not reasons, "reasons": reasons}
-        return web.json_response(facts, status=503 if reasons else 200)
+        now = self._readiness()
+        isolated = [] if now.isolated is None else [f"isolated: {now.isolated}"]
+        facts = {
+            "ready": not now.reasons,
+            "reasons": [*now.reasons, *isolated],
+            "isolated": now.isolated is not None,
+        }
+        return _answer(facts, status=503 if now.reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         body = generate_latest(self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _nodes(self, _request: web.Request) -> web.Response:
+        return _answer(self._views.nodes())
+
+    async def _origins(self, request: web.Request) -> web.Response:
+        query = request.query
+        limit = _limit(query.get("limit"))
+        prefix = _path(query.get("prefix", ""), "prefix")
+        return _answer(self._views.origins(prefix, limit, query.get("after", "")))
+
+    async def _routes(self, request: web.Request) -> web.Response:
+        return _answer(self._views.routes(_path(request.match_info["path"], "the path")))
+
+
+def _answer(facts: dict[str, Any], *, status: int = 200) -> web.Response:
+    """ASCII, so that no name in it can speak to a terminal."""
+    text = json.dumps(facts, ensure_ascii=True, indent=1) + "\n"
+    return web.Response(text=text, status=status, content_type="application/json", headers=HEADERS)
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return LIMIT
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= HIGHEST_LIMIT:
+        raise web.HTTPBadRequest(text=f"limit is a number from 1 to {HIGHEST_LIMIT}\n")
+    return int(text)
+
+
+def _path(text: str, name: str) -> str:
+    try:
+        return normalise(text)
+    except WireError as error:
+        raise web.HTTPBadRequest(text=f"{name} is no path: {error}\n") from error

@@ -5,102 +5,21 @@ scrape reads both.
 """
 
 import re
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from moq_relay import __version__
+from moq_relay.daemon.cluster_metrics import CLUSTER
+from moq_relay.daemon.readings import C, Family, G, Readings, Sample, by_label, from_zero, one
 from moq_relay.errors import RequestError
-from moq_relay.relay.counters import Counters
-from moq_relay.relay.origin import Origin
 from moq_relay.wire.lite.versions import VERSIONS
 
-LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 TRANSPORTS = ("quic", "webtransport")
 DIRECTIONS = ("in", "out")
-
-T = TypeVar("T")
-Sample = tuple[tuple[str, ...], float]
-
-
-class Census(Protocol):
-    """What is alive at one socket."""
-
-    @property
-    def connections(self) -> int:
-        """QUIC connections."""
-
-    @property
-    def streams(self) -> int:
-        """Streams that QUIC keeps state for."""
-
-    @property
-    def h3_objects(self) -> int:
-        """Streams that HTTP/3 keeps state for."""
-
-
-class Lag:
-    """How late the event loop calls back: a histogram in seconds."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-        self._counts = [0] * (len(LAG_BUCKETS) + 1)
-
-    def observe(self, seconds: float) -> None:
-        """One call came this late."""
-        self.total += seconds
-        self._counts[bisect_left(LAG_BUCKETS, seconds)] += 1
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bound and how many came no later, as Prometheus counts."""
-        running, found = 0, []
-        for bound, count in zip((*map(str, LAG_BUCKETS), "+Inf"), self._counts, strict=True):
-            running += count
-            found.append((bound, float(running)))
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Readings:
-    """Where the numbers of one node are."""
-
-    counters: Counters
-    origin: Origin
-    lag: Lag = field(default_factory=Lag)
-    census: Callable[[], Sequence[Census]] = tuple
-    """What is alive at each socket."""
-    expiry: Callable[[], float] = float
-    """When the certificate ends, seconds since 1970."""
-    node: str = ""
-    """What the node calls itself; empty while it stands alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric."""
-
-    name: str
-    kind: type[GaugeMetricFamily | CounterMetricFamily]
-    meaning: str
-    read: Callable[[Readings], Iterable[Sample]]
-    labels: tuple[str, ...] = ()
-
-    @property
-    def sample_name(self) -> str:
-        """The name in a query."""
-        return self.name + ("_total" if self.kind is CounterMetricFamily else "")
 
 
 def label(error_name: str) -> str:
@@ -112,24 +31,12 @@ REASONS = tuple(sorted(label(error.__name__) for error in RequestError.__subclas
 SESSIONS = tuple((binding, version.name) for binding in TRANSPORTS for version in VERSIONS)
 
 
-def _one(value: float) -> list[Sample]:
-    return [((), value)]
-
-
 def _both_ways(entered: float, left: float) -> list[Sample]:
     return [(("in",), entered), (("out",), left)]
 
 
-def _reasons(counted: Counter[str], known: Iterable[str] = ()) -> list[Sample]:
-    return [((reason,), value) for reason, value in _from_zero(counted, known).items()]
-
-
 def _sessions(counted: Counter[tuple[str, str]]) -> list[Sample]:
-    return list(_from_zero(counted, SESSIONS).items())
-
-
-def _from_zero(counted: Counter[T], known: Iterable[T]) -> dict[T, float]:
-    return dict.fromkeys(known, 0.0) | dict(counted)
+    return list(from_zero(counted, SESSIONS).items())
 
 
 def _resets(node: Readings) -> Iterator[Sample]:
@@ -138,17 +45,15 @@ def _resets(node: Readings) -> Iterator[Sample]:
         named = Counter[str]()
         for reason, count in counted.items():
             named[label(reason)] += count
-        for reason, value in _from_zero(named, REASONS).items():
+        for reason, value in from_zero(named, REASONS).items():
             yield (direction, reason), value
 
 
 def _alive(name: str) -> Callable[[Readings], list[Sample]]:
-    return lambda node: _one(sum(getattr(census, name) for census in node.census()))
+    return lambda node: one(sum(getattr(census, name) for census in node.census()))
 
 
-G, C = GaugeMetricFamily, CounterMetricFamily
-
-FAMILIES: tuple[Family, ...] = (
+RELAY: tuple[Family, ...] = (
     Family(
         "moq_relay_sessions",
         G,
@@ -167,33 +72,33 @@ FAMILIES: tuple[Family, ...] = (
         "moq_relay_sessions_refused",
         C,
         "Peers that got no session.",
-        lambda node: _reasons(node.counters.sessions_refused, ("limit", "unauthorized", "version")),
+        lambda node: by_label(node.counters.sessions_refused, ("limit", "unauthorized", "version")),
         ("reason",),
     ),
     Family(
         "moq_relay_handshake_failures",
         C,
         "Handshakes that came to nothing.",
-        lambda node: _reasons(node.counters.handshake_failures, ("other", "protocol", "timeout")),
+        lambda node: by_label(node.counters.handshake_failures, ("other", "protocol", "timeout")),
         ("reason",),
     ),
     Family(
         "moq_relay_requests_refused",
         C,
         "Requests beyond `limits.requests_per_session`.",
-        lambda node: _one(node.counters.requests_refused),
+        lambda node: one(node.counters.requests_refused),
     ),
     Family(
         "moq_relay_announces_refused",
         C,
         "Announcements beyond `limits.announces_per_session`, or where the peer may not publish.",
-        lambda node: _one(node.counters.announces_refused),
+        lambda node: one(node.counters.announces_refused),
     ),
     Family(
         "moq_relay_violations",
         C,
         "Sessions ended because the peer broke the protocol.",
-        lambda node: _one(node.counters.violations),
+        lambda node: one(node.counters.violations),
     ),
     Family("moq_relay_connections", G, "QUIC connections now.", _alive("connections")),
     Family("moq_relay_streams", G, "QUIC streams that have state now.", _alive("streams")),
@@ -202,25 +107,25 @@ FAMILIES: tuple[Family, ...] = (
         "moq_relay_broadcasts",
         G,
         "Broadcasts that this node can reach now.",
-        lambda node: _one(len(node.origin.broadcasts)),
+        lambda node: one(len(node.origin.broadcasts)),
     ),
     Family(
         "moq_relay_tracks",
         G,
         "Tracks that are known now, because somebody reads them or their groups are still kept.",
-        lambda node: _one(sum(len(b.tracks) for b in node.origin.broadcasts.values())),
+        lambda node: one(sum(len(b.tracks) for b in node.origin.broadcasts.values())),
     ),
     Family(
         "moq_relay_viewers",
         G,
         "Subscriptions that viewers hold now.",
-        lambda node: _one(node.counters.viewers),
+        lambda node: one(node.counters.viewers),
     ),
     Family(
         "moq_relay_upstream_subscriptions",
         G,
         "Subscriptions that this node holds at publishers now; one a track, however many viewers.",
-        lambda node: _one(node.counters.upstream),
+        lambda node: one(node.counters.upstream),
     ),
     Family(
         "moq_relay_bytes",
@@ -254,7 +159,7 @@ FAMILIES: tuple[Family, ...] = (
         "moq_relay_datagrams_dropped",
         C,
         "Datagrams not passed on: the viewer's version has none, too large, not understood.",
-        lambda node: _reasons(
+        lambda node: by_label(
             node.counters.datagrams_dropped, ("malformed", "size", "unknown", "version")
         ),
         ("reason",),
@@ -271,38 +176,41 @@ FAMILIES: tuple[Family, ...] = (
         "moq_relay_cache_bytes",
         G,
         "Payload of the groups kept now.",
-        lambda node: _one(node.origin.cache.size),
+        lambda node: one(node.origin.cache.size),
     ),
     Family(
         "moq_relay_cache_capacity_bytes",
         G,
         "What the cache may hold.",
-        lambda node: _one(node.origin.cache.limits.capacity),
+        lambda node: one(node.origin.cache.limits.capacity),
     ),
     Family(
         "moq_relay_cache_groups",
         G,
         "Groups kept now.",
-        lambda node: _one(len(node.origin.cache)),
+        lambda node: one(len(node.origin.cache)),
     ),
     Family(
         "moq_relay_cache_evictions",
         C,
         "Groups that left the cache for their age, or for want of room.",
-        lambda node: _reasons(node.counters.evictions, ("age", "capacity")),
+        lambda node: by_label(node.counters.evictions, ("age", "capacity")),
         ("reason",),
     ),
     Family(
         "moq_relay_certificate_expiry_timestamp_seconds",
         G,
         "When the certificate ends, seconds since 1970.",
-        lambda node: _one(node.expiry()),
+        lambda node: one(node.expiry()),
     ),
 )
+
+FAMILIES = (*RELAY, *CLUSTER)
 
 LAG = "moq_relay_event_loop_lag_seconds"
 LAG_MEANING = "How late the event loop comes to what is due: above 0.05 the process is overloaded."
 INFO_MEANING = "Always 1; its labels say what runs here."
+INFO_LABELS = ("version", "node", "relay_region")
 
 
 class Node(Collector):
@@ -320,7 +228,8 @@ class Node(Collector):
             yield metric
         lag = self._readings.lag
         yield HistogramMetricFamily(LAG, LAG_MEANING, buckets=lag.buckets(), sum_value=lag.total)
-        facts = {"version": __version__, "node": self._readings.node}
+        here = self._readings
+        facts = dict(zip(INFO_LABELS, (__version__, here.node, here.region), strict=True))
         yield InfoMetricFamily("moq_relay", INFO_MEANING, value=facts)
 
 

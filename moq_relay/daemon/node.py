@@ -13,20 +13,26 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from moq_relay import __version__
-from moq_relay.daemon import certificates, metrics, sockets, welcome
+from moq_relay.cluster.dialling import Dialler
+from moq_relay.cluster.joining import Challenges
+from moq_relay.cluster.membership import NAME_TAKEN
+from moq_relay.daemon import certificates, clustering, metrics, sockets, welcome
 from moq_relay.daemon.auth import OPEN, Authority
+from moq_relay.daemon.cluster import Cluster
+from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.http import Door, PublicHttp
-from moq_relay.daemon.internal import InternalHttp
+from moq_relay.daemon.internal import InternalHttp, Readiness
+from moq_relay.daemon.readings import Lag, Readings
 from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.values import Address, Listener
+from moq_relay.daemon.views import Views
 from moq_relay.errors import ConfigError
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
-from moq_relay.relay.route import Route
-from moq_relay.sessions.context import Context, Limits
+from moq_relay.sessions.context import Context, Extension, Limits
 from moq_relay.sessions.host import Host
 from moq_relay.transports import tls
 from moq_relay.transports.quic import listener as quic
@@ -73,25 +79,48 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 class Node:
     """Everything of one relay; the only place that knows all floors."""
 
-    def __init__(self, loaded: Loaded, credentials: tls.Credentials) -> None:
+    def __init__(self, loaded: Loaded, credentials: tls.Credentials, part: Part) -> None:
         settings = loaded.settings
         self._loaded = loaded
         self._settings = settings
         self._credentials = credentials
         self._counters = Counters()
-        self._authority = Authority(settings.auth.public)
+        challenges = Challenges()
+        self._authority = Authority(
+            settings.auth.public,
+            key=clustering.key(loaded),
+            shared_token=settings.cluster.shared_token,
+            challenged=challenges.__contains__,
+        )
+        self._cluster: Cluster | None = None
         self.origin = Origin(
             1 + secrets.randbelow(2**62 - 1),
             Cache(_cache_limits(settings), self._counters),
             lambda: asyncio.get_running_loop().time(),
             lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
             linger=settings.cluster.linger,
+            stamp=None if part.mode == "standalone" else self._stamp,
         )
+        extensions: dict[int, Extension] = {}
         self._context = Context(
-            self.origin, _limits(settings), self._authority.authorise, self._counters
+            self.origin,
+            _limits(settings),
+            self._authority.authorise,
+            self._counters,
+            extensions,
+            resolve=None if part.mode == "standalone" else self._resolve,
         )
         self._host = Host(self._context)
-        self._lag = metrics.Lag()
+        if part.mode != "standalone":
+            self._cluster = Cluster(
+                part,
+                settings.redis,
+                origin=self.origin,
+                dial=Dialler(self._host, self._context, clustering.trust(loaded)),
+                challenges=challenges,
+                extensions=extensions,
+            )
+        self._lag = Lag()
         self._listeners: list[quic.Listener] = []
         self._doors: list[Door] = []
         self._demo = Demo(lambda: len(self._host.sessions)) if settings.demo.enabled else None
@@ -102,9 +131,10 @@ class Node:
         """Build a node; nothing is listened on yet.
 
         Raises:
-            ConfigError: the certificate cannot be used.
+            ConfigError: something that the settings name cannot be used.
         """
-        return cls(loaded, tls.Credentials(certificates.obtain(loaded)))
+        part = clustering.part(loaded)
+        return cls(loaded, tls.Credentials(certificates.obtain(loaded)), part)
 
     async def run(self, *, greet: bool = False) -> None:
         """Serve until a signal of ``SIGNALS`` comes, then end every session.
@@ -137,16 +167,24 @@ class Node:
             for listener in await self._listen(entry):
                 stack.callback(listener.close)
                 self._listeners.append(listener)
-        doors = None if self._demo is None else self._doors
-        public = PublicHttp(self.origin, self._authority, self._fingerprint, doors)
-        readings = metrics.Readings(
+        demo = self._settings.demo
+        public = PublicHttp(
+            self.origin,
+            self._authority,
+            self._fingerprint,
+            self._doors if demo.enabled or demo.page else None,
+            resolve=self._context.resolve,
+        )
+        readings = Readings(
             counters=self._counters,
             origin=self.origin,
             lag=self._lag,
             census=lambda: [listener.live() for listener in self._listeners],
             expiry=self._expiry,
+            cluster=self._cluster,
         )
-        internal = InternalHttp(metrics.registry(readings), self._unready)
+        views = Views(self.origin, self._cluster)
+        internal = InternalHttp(metrics.registry(readings), self._readiness, views)
         await self._serve_http(
             stack, "web.http.listen", self._settings.web.http.listen, public.application()
         )
@@ -215,8 +253,10 @@ class Node:
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             chores = [tasks.create_task(self._keep_house(), name="housekeeping")]
+            if self._cluster is not None:
+                chores.append(tasks.create_task(self._cluster.run(), name="cluster"))
             if self._demo is not None:
-                self.origin.announce(PATH, Route(self._demo, since=self.origin.clock()))
+                self.origin.publish(PATH, self._demo)
                 chores.append(tasks.create_task(self._demo.run(), name="demo"))
             await self._stopping.wait()
             for chore in chores:
@@ -247,19 +287,31 @@ class Node:
 
     # Facts.
 
+    def _stamp(self) -> float:
+        return 0.0 if self._cluster is None else self._cluster.registry.redis_now()
+
+    async def _resolve(self, path: str) -> None:
+        assert self._cluster is not None
+        await self._cluster.resolve(path)
+
     def _fingerprint(self) -> str:
         return self._credentials.current.fingerprint
 
     def _expiry(self) -> float:
         return self._credentials.current.expires_at.timestamp()
 
-    def _unready(self) -> list[str]:
+    def _readiness(self) -> Readiness:
         reasons = []
         if self._stopping.is_set():
             reasons.append("the relay is shutting down")
         if self._credentials.current.expires_at <= datetime.datetime.now(datetime.UTC):
             reasons.append("the certificate has expired")
-        return reasons
+        isolated = None if self._cluster is None else self._cluster.isolated
+        if self._cluster is not None and not self._cluster.synced:
+            reasons.append("the relay has not read the registry since it started")
+        if self._cluster is not None and self._cluster.name_taken:
+            reasons.append(NAME_TAKEN)
+        return Readiness(reasons, isolated)
 
     def _handshake_failed(self, reason: str) -> None:
         self._counters.handshake_failures[FAILURES.get(reason, "other")] += 1

@@ -236,10 +236,10 @@ def test_the_internal_port_tells_what_is_asked_for(tmp_path):
     relay.start()
     try:
         assert relay.get("/health") == "ok\n"
-        assert relay.get_json("/ready") == {"ready": True, "reasons": []}
+        assert relay.get_json("/ready") == {"ready": True, "reasons": [], "isolated": False}
         labels = frozenset({("transport", "quic"), ("version", "moq-lite-05")})
         assert relay.metric("moq_relay_sessions")[labels] == 0
-        info = {frozenset({("version", __version__), ("node", "")}): 1.0}
+        info = {frozenset({("version", __version__), ("node", ""), ("relay_region", "")}): 1.0}
         assert relay.metric("moq_relay_info") == info
         assert relay.metric("process_resident_memory_bytes")
         (expiry,) = relay.metric("moq_relay_certificate_expiry_timestamp_seconds").values()

@@ -6,6 +6,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from moq_relay.daemon import docs, metrics
+from moq_relay.daemon.readings import Lag, Readings
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
@@ -14,7 +15,7 @@ from moq_relay.relay.retention import Cache, CacheLimits
 def told(counters=None, **more):
     counters = counters or Counters()
     origin = Origin(1, Cache(CacheLimits(), counters), float, lambda _seconds, _call: None)
-    registry = metrics.registry(metrics.Readings(counters, origin, **more))
+    registry = metrics.registry(Readings(counters, origin, **more))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(generate_latest(registry).decode())
@@ -33,6 +34,9 @@ def test_every_known_series_is_there_at_zero_before_anything_happened():
     for direction in ("in", "out"):
         reset = (("direction", direction), ("reason", "too_far_behind"))
         assert samples["moq_relay_resets_total", reset] == 0
+    assert samples["moq_cluster_audit_repairs_total", (("kind", "ghost"),)] == 0
+    assert samples["moq_cluster_nodes", (("peer_region", ""), ("state", "up"))] == 0
+    assert samples["moq_cluster_links", (("state", "suspect"),)] == 0
     assert len(samples) < 250
 
 
@@ -55,7 +59,7 @@ def test_what_was_counted_is_told():
 
 
 def test_lag_is_a_histogram():
-    lag = metrics.Lag()
+    lag = Lag()
     for seconds in (0.0, 0.001, 0.03, 9.0):
         lag.observe(seconds)
 
@@ -70,7 +74,7 @@ def test_lag_is_a_histogram():
 
 def test_the_page_about_metrics_has_every_name_that_is_told():
     page = docs.metric_table()
-    names = {name for name, _ in told() if name.startswith("moq_relay_")}
+    names = {name for name, _ in told() if name.startswith("moq_")}
 
     documented = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 

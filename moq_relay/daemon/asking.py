@@ -1,0 +1,217 @@
+"""``moq-relay nodes``, ``origins`` and ``routes``: the tables of a running relay, for people.
+
+The relay's internal HTTP is asked, once. Names in the answer were chosen by publishers, so they are
+put into the tables as text, never as markup.
+"""
+
+import argparse
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+from urllib.parse import quote, urlencode, urlsplit
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from moq_relay.daemon import values
+from moq_relay.daemon.plain import plain, short
+from moq_relay.daemon.settings import Internal
+from moq_relay.errors import ConfigError, MoqError
+
+COMMANDS = ("nodes", "origins", "routes")
+VARIABLE = "MOQ_INTERNAL_LISTEN"
+SECONDS = 5.0
+WIDE = 200
+"""Columns where nobody looks at a terminal."""
+STATES = {"up": "green", "live": "green", "draining": "yellow", "stale": "yellow", "expired": "red"}
+
+Facts = Mapping[str, Any]
+
+
+class Unanswered(MoqError):
+    """The relay did not say what was asked for; the text says why."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message.removeprefix('argument ')}; see moq-relay --help")
+
+
+def main(
+    arguments: Sequence[str], environment: Mapping[str, str], console: Console | None = None
+) -> int:
+    """Ask, and print the answer.
+
+    Raises:
+        ConfigError: the arguments make no question.
+        Unanswered: the relay does not answer.
+    """
+    asked = _parse(arguments)
+    answer = _get(_base(asked.internal, environment), _question(asked))
+    if asked.json:
+        # ASCII, as it came: no name in it can speak to the terminal.
+        sys.stdout.write(json.dumps(answer, indent=1) + "\n")
+        return 0
+    if console is None:
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    if answer.get("isolated"):
+        console.print(Text(f"isolated: {plain(str(answer['isolated']))}", style="bold red"))
+    {"nodes": _nodes, "origins": _origins, "routes": _routes}[asked.command](console, answer)
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="moq-relay", add_help=False, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    for name in COMMANDS:
+        command = commands.add_parser(name, add_help=False, allow_abbrev=False)
+        command.add_argument("--json", action="store_true")
+        command.add_argument("--internal", metavar="URL")
+        if name == "origins":
+            command.add_argument("prefix", nargs="?", default="")
+            command.add_argument("--limit", type=int, default=100)
+            command.add_argument("--after", default="")
+        if name == "routes":
+            command.add_argument("path")
+    return parser.parse_args(list(arguments))
+
+
+def _question(asked: argparse.Namespace) -> str:
+    if asked.command == "routes":
+        return f"/routes/{quote(asked.path.strip('/'), safe='/')}"
+    if asked.command == "origins":
+        query = {"prefix": asked.prefix, "limit": asked.limit, "after": asked.after}
+        return f"/origins?{urlencode(query)}"
+    return "/nodes"
+
+
+def _base(url: str | None, environment: Mapping[str, str]) -> str:
+    """Where the relay's internal HTTP is."""
+    if url is None:
+        try:
+            place = values.optional_address(environment.get(VARIABLE) or Internal().listen)
+        except ValueError as error:
+            raise ConfigError(f"{VARIABLE} {error}") from error
+        return f"http://{place}"
+    url = url if "://" in url else f"http://{url}"
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise ConfigError("--internal takes a URL, like http://127.0.0.1:9101")
+    return url.rstrip("/")
+
+
+def _get(base: str, question: str) -> Facts:
+    try:
+        with urllib.request.urlopen(base + question, timeout=SECONDS) as answer:  # noqa: S310
+            found = json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            said = plain(error.read(500).decode("utf-8", "replace").strip())
+        raise Unanswered(f"{base} answers {error.code}: {said}") from error
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        why = getattr(reason, "strerror", None) or str(reason)
+        raise Unanswered(
+            f"{base} does not answer: {plain(str(why)).lower()}; "
+            "--internal takes the URL of the relay's internal.listen"
+        ) from error
+    if not isinstance(found, dict):
+        raise Unanswered(f"{base} is no relay")
+    return found
+
+
+# Tables.
+
+
+def _nodes(console: Console, answer: Facts) -> None:
+    if not answer["nodes"]:
+        console.print("This relay stands alone: it has no cluster.node and no redis.url.")
+        return
+    table = _table("node", "region", "state", "roles", ">broadcasts", ">rtt", ">lease", "version")
+    for node in answer["nodes"]:
+        here = node["node"] == answer["self"]
+        table.add_row(
+            _name(node["node"], style="bold" if here else ""),
+            _name(node["region"]),
+            _state(node["state"]),
+            _name(", ".join(node["roles"])),
+            str(node["broadcasts"]),
+            "here" if here else _milliseconds(node["rtt_seconds"]),
+            f"{node['lease_remaining_seconds'] or 0:.1f} s",
+            _name(node.get("version", "")),
+        )
+    console.print(table)
+    console.print(f"{len(answer['nodes'])} nodes, cluster version {answer['cluster_version']}")
+
+
+def _origins(console: Console, answer: Facts) -> None:
+    if not answer["origins"]:
+        console.print("Nobody has a broadcast there.")
+        return
+    table = _table("path", "node", "region", "since", "state")
+    for origin in answer["origins"]:
+        for number, claim in enumerate(origin["claims"]):
+            table.add_row(
+                _name("" if number else origin["path"]),
+                _node(claim["node"]),
+                _name(claim["region"]),
+                _moment(claim["since"]),
+                _state(claim["state"]),
+            )
+    console.print(table)
+    if answer["next"] is not None:
+        console.print(Text(f"There are more: --after {plain(answer['next'])!r}"))
+
+
+def _routes(console: Console, answer: Facts) -> None:
+    if answer["broadcast"] is None:
+        console.print(Text(f"Nobody has {short(answer['path'])}."))
+        return
+    table = _table("", "node", "region", "state", "link", ">rtt", "since", "why it is there")
+    for route in answer["routes"]:
+        table.add_row(
+            Text("→" if route["in_use"] else "", style="bold green"),
+            _node(route["node"]),
+            _name(route["region"]),
+            _state(route["state"]),
+            _name(route["link"] or "here"),
+            _milliseconds(route["rtt_seconds"]),
+            _moment(route["since"]),
+            _name(route["reason"]),
+        )
+    console.print(Text(short(answer["broadcast"]), style="bold"))
+    console.print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in columns:
+        right = name.startswith(">")
+        justify: Any = "right" if right else "left"
+        table.add_column(Text(name.removeprefix(">")), justify=justify, overflow="fold")
+    return table
+
+
+def _name(text: Any, style: str = "") -> Text:
+    return Text(short(str(text)), style=style)
+
+
+def _node(name: str | None) -> Text:
+    return Text("this relay") if name is None else _name(name)
+
+
+def _state(state: str) -> Text:
+    return _name(state, style=STATES.get(state, ""))
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+def _moment(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") + " UTC"

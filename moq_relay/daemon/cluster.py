@@ -1,0 +1,182 @@
+"""This node among the others: its registry, its links, and whom it lets join."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
+
+from moq_relay import __version__
+from moq_relay.cluster.admission import Admission
+from moq_relay.cluster.advertiser import Advertiser
+from moq_relay.cluster.channel import JOIN, PROVE, ROAD
+from moq_relay.cluster.dialling import Dial, Link, links
+from moq_relay.cluster.discovery import Discovery
+from moq_relay.cluster.embedded import Embedded
+from moq_relay.cluster.endpoint import Endpoint
+from moq_relay.cluster.gateway import Gateway, Junction
+from moq_relay.cluster.joining import Attendance, Challenges, Joiner, was_challenged
+from moq_relay.cluster.membership import NAME_TAKEN
+from moq_relay.cluster.peers import Links
+from moq_relay.cluster.redis import RedisRoad
+from moq_relay.cluster.registry import Registry
+from moq_relay.cluster.road import Road
+from moq_relay.cluster.rootroad import SILENCE_SECONDS, RootRoad
+from moq_relay.daemon.clustering import Part
+from moq_relay.daemon.settings import Redis
+from moq_relay.relay.origin import Origin
+from moq_relay.sessions.context import Extension
+
+log = logging.getLogger(__name__)
+
+
+class Cluster:
+    """What a node is made of besides its sessions, when it does not stand alone."""
+
+    def __init__(
+        self,
+        part: Part,
+        redis: Redis,
+        *,
+        origin: Origin,
+        dial: Dial,
+        challenges: Challenges,
+        extensions: MutableMapping[int, Extension],
+    ) -> None:
+        """Nothing is started or dialled before ``run``.
+
+        Args:
+            part: what the settings make of this node.
+            redis: the settings of the registry.
+            origin: of this node.
+            dial: reaches other nodes.
+            challenges: what this node can answer to who asks whether it is itself.
+            extensions: of the sessions' context; gets what nodes say to each other.
+
+        Raises:
+            ConfigError: its own registry cannot be started.
+        """
+        self.part = part
+        self.node = part.node or ""
+        instance = secrets.token_hex(8)
+        extensions[PROVE] = Extension(challenges.prove, was_challenged)
+        joiner = Joiner(dial, challenges, node=self.node, token=part.token, instance=instance)
+        self._embedded: Embedded | None = None
+        road = self._road(redis, joiner)
+        junction = Junction(road) if part.mode == "root" else None
+        self.registry = Registry(
+            junction or road,
+            node=self.node,
+            region=part.region,
+            hop=origin.hop,
+            roles=("root",) if part.mode == "root" else (),
+            version=__version__,
+            settings=part.times,
+            link_is_up=self._link_is_up,
+            instance=instance,
+        )
+        self._attendance = Attendance(part.roots, joiner) if part.mode == "direct" else None
+        if junction is not None:
+            self._receive(junction, dial, extensions)
+        self.discovery = Discovery(origin, self.registry, region=part.region)
+        self.dials = 0
+        """Sessions that links asked for so far."""
+        self._link = links(dial, self.node, part.token)
+        self.links = Links(self._dial_link, self.discovery)
+        self._advertiser = Advertiser(origin, self.registry)
+
+    def _road(self, redis: Redis, joiner: Joiner) -> Road:
+        part, times = self.part, self.part.times
+        if part.mode == "through":
+            # Given up early enough for another root to renew the lease.
+            silence = min(SILENCE_SECONDS, times.lease * 3 / 8)
+            return RootRoad(part.roots, joiner.road, timeout=times.command_timeout, silence=silence)
+        endpoint = part.endpoint
+        if endpoint is None:
+            self._embedded = Embedded(Path(redis.dir))
+            endpoint = Endpoint(path=str(self._embedded.socket))
+        return RedisRoad(
+            endpoint,
+            prefix=redis.prefix,
+            shards=times.shards,
+            timeout=times.command_timeout,
+            probe_seconds=times.renew,
+            prepare=None if self._embedded is None else self._embedded.ready,
+        )
+
+    def _receive(
+        self, junction: Junction, dial: Dial, extensions: MutableMapping[int, Extension]
+    ) -> None:
+        """Let others join here, and come to the registry through here."""
+        admission = Admission(dial, node=self.part.node, known=self._knows, clock=time.monotonic)
+        gateway = Gateway(junction, admission.joined, timeout=self.part.times.command_timeout)
+        extensions[JOIN] = Extension(admission.serve)
+        extensions[ROAD] = Extension(gateway.serve)
+
+    def _knows(self, node: str, instance: str) -> bool:
+        member = self.registry.table.member(node)
+        return member is not None and member.instance == instance
+
+    def _link_is_up(self, node: str) -> bool:
+        return self.links.is_up(node)
+
+    def _dial_link(
+        self, url: str, ending: Callable[[], None]
+    ) -> contextlib.AbstractAsyncContextManager[Link]:
+        self.dials += 1
+        return self._link(url, ending)
+
+    # Its life.
+
+    async def run(self) -> None:
+        """Be a member until cancelled, and take leave of the others then."""
+        self.discovery.start(self.links)
+        if self.node:
+            self._advertiser.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                others = [tasks.create_task(self.links.run(), name="links")]
+                if self._attendance is not None:
+                    others.append(tasks.create_task(self._attendance.run(), name="attendance"))
+                try:
+                    # Unregisters when it is cancelled; what flows over links flows until then.
+                    await self.registry.run()
+                finally:
+                    self._advertiser.stop()
+                    self.discovery.stop()
+                    for task in others:
+                        task.cancel()
+        finally:
+            if self._embedded is not None:
+                await self._embedded.stop()
+
+    async def resolve(self, path: str) -> None:
+        """Ask for a path that nobody here has; see ``Context``."""
+        await self.discovery.resolve(path)
+
+    # What it says of itself.
+
+    @property
+    def isolated(self) -> str | None:
+        """Why it makes no promises to the others now."""
+        return self.registry.status.isolated
+
+    @property
+    def synced(self) -> bool:
+        """Whether it ever read all of the table: then it serves from that, come what may."""
+        return all(feed.epoch is not None for feed in self.registry.table.feeds())
+
+    def rtts(self) -> Mapping[str, float]:
+        """Measured round trips, by node."""
+        measured = {link.node: link.view.rtt_seconds for link in self.links.all()}
+        at = self._attendance
+        if at is not None and at.root is not None and at.joined is not None:
+            measured[at.root] = measured.get(at.root) or at.joined.rtt_seconds
+        return {node: rtt for node, rtt in measured.items() if rtt is not None}
+
+    @property
+    def name_taken(self) -> bool:
+        """Whether another live process has its name."""
+        return self.isolated == NAME_TAKEN
