@@ -68,6 +68,11 @@ class RelayProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and not ended since."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """The process id, while it runs."""
         assert self._process is not None, "the relay was not started"
@@ -103,7 +108,11 @@ class RelayProcess:
         with self.log_path.open("ab") as log:
             command = [str(EXECUTABLE), str(path)]
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=environment()
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(),
+                cwd=self._directory,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
