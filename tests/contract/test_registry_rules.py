@@ -239,6 +239,23 @@ async def test_two_publishers_of_a_path_on_one_node_are_one_claim_of_the_newest(
     assert a.registry.own_since(ROOM) == b.registry.claims(ROOM)[0].claim.since
 
 
+async def test_a_publisher_that_is_claimed_again_keeps_its_date_and_another_does_not(
+    cluster: Cluster,
+):
+    road = await cluster.raw(A)
+    _, epoch, *_ = await road.call("attach", SHARD, ["0"])
+
+    async def claim(number: int, token: str) -> str:
+        operation = ["+", ROOM, token, "0", "", "-"]
+        return (await road.call("write", SHARD, [A, epoch, "7", str(number), *operation]))[3][0]
+
+    first, again = await claim(1, "x"), await claim(2, "x")
+    other = await claim(3, "y")
+
+    assert first == again
+    assert int(other) > int(first)
+
+
 # --- 7: what a loss of data took stays until its owner has spoken ---------------------------------
 
 
