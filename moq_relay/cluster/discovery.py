@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,19 +20,15 @@ from moq_relay.cluster.placement import (
 )
 from moq_relay.cluster.records import Member
 from moq_relay.cluster.registry import Registry
+from moq_relay.cluster.resolver import Resolver
 from moq_relay.cluster.table import ClaimView
-from moq_relay.errors import MoqError, RequestError, SessionClosed, Unroutable
+from moq_relay.errors import RequestError, SessionClosed, Unroutable
 from moq_relay.relay.broadcast import Broadcast
 from moq_relay.relay.origin import Origin
-from moq_relay.relay.path import ancestors, covers
+from moq_relay.relay.path import ancestors
 from moq_relay.relay.route import Route, prefer
 
 logger = logging.getLogger(__name__)
-
-LOOKUP_SECONDS = 5.0
-"""How long a request for a path that nobody has claimed waits for somebody to do so."""
-LOOKUPS = 64
-"""Questions to the registry at a time; what peers invent must not keep it busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +38,6 @@ class _Fault:
     state: ClaimState
     claim: tuple[int, int]
     """Generation and moment of the claim."""
-
-
-class _Waiting:
-    """Those who wait for one path."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.asked = False
-        self.came = asyncio.Event()
 
 
 class Discovery:
@@ -69,13 +55,12 @@ class Discovery:
         """As last heard; those that are gone too, while there is a link to them."""
         self._faults: dict[str, dict[str, _Fault]] = {}
         """By path and node."""
-        self._waiting: dict[str, _Waiting] = {}
-        self._turns = asyncio.Semaphore(LOOKUPS)
+        self._resolver = Resolver(registry)
 
     def start(self, links: Links) -> None:
         """Route over ``links`` what is claimed now, and from now on."""
         self._links = links
-        self._origin.on_appeared = self.appeared
+        self._origin.on_appeared = self._resolver.appeared
         self._registry.watch(self)
         self._members = {node: view.member for node, view in self._registry.members.items()}
         for path in tuple(self._registry.paths()):
@@ -108,17 +93,20 @@ class Discovery:
                 link.redial()
         elif link is None:
             self._members.pop(node, None)
+        else:
+            self._bury(link)
 
     def link_changed(self, node: str) -> None:
         """The way to ``node`` is another: its routes may have another place."""
         for path in tuple(self._by_node.get(node, ())):
             self._route(path)
+        if (link := self.links.known(node)) is not None:
+            self._bury(link)
 
-    def appeared(self, path: str) -> None:
-        """Somebody has ``path``, here or elsewhere."""
-        for wanted, waiting in self._waiting.items():
-            if covers(path, wanted):
-                waiting.came.set()
+    def _bury(self, link: PeerLink) -> None:
+        """A node that neither answers nor is a member is dead: its viewers are told."""
+        if link.state == "suspect" and link.node not in self._registry.members:
+            link.redial()
 
     # What links want to know.
 
@@ -173,35 +161,8 @@ class Discovery:
     # What is asked.
 
     async def resolve(self, path: str) -> None:
-        """Return once a broadcast covers ``path``, or when it is clear that none will soon.
-
-        The registry is asked once for all who wait; then somebody's announce is waited for.
-        """
-        waiting = self._waiting.setdefault(path, _Waiting())
-        waiting.count += 1
-        try:
-            async with asyncio.timeout(LOOKUP_SECONDS):
-                await self._look_up(path, waiting)
-                await waiting.came.wait()
-        except TimeoutError:
-            logger.debug("nobody came path=%s", path)
-        finally:
-            waiting.count -= 1
-            if not waiting.count:
-                del self._waiting[path]
-
-    async def _look_up(self, path: str, waiting: _Waiting) -> None:
-        for covering in ancestors(path):
-            if waiting.asked or waiting.came.is_set():
-                return
-            try:
-                async with self._turns:
-                    # The copy has what it finds, so the routes are there when it returns.
-                    await self._registry.lookup(covering)
-            except MoqError as error:
-                logger.debug("lookup failed path=%s reason=%s", covering, error)
-                return
-        waiting.asked = True
+        """Return once a broadcast covers ``path``, or when it is clear that none will soon."""
+        await self._resolver.resolve(path)
 
     def explain(self, path: str) -> list[Explained]:
         """The candidates for ``path`` in order of preference; of what covers it, if it has none."""

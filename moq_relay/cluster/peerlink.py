@@ -291,8 +291,14 @@ class PeerLink:
         self._gone.clear()
         loop = asyncio.get_running_loop()
         slow = loop.call_later(self._times.suspect, self._set, "down")
+        attempt = self.dials
+
+        def ending() -> None:
+            if attempt == self.dials:
+                self._lost()
+
         try:
-            async with self._dial(self.node, self._lost) as session:
+            async with self._dial(self.node, ending) as session:
                 slow.cancel()
                 self._session = session
                 self._backoff.succeeded()

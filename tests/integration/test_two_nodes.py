@@ -307,6 +307,8 @@ async def test_a_node_that_is_killed_keeps_its_viewers_waiting_until_its_claim_i
     await known(b)
     await until(lambda: ROOM not in b.origin.broadcasts)
     assert a.name not in b.registry.members
+    await until(lambda: viewer.over)
+    await until(lambda: b.link(a) is None)
 
 
 async def test_a_viewer_on_a_node_that_cannot_be_reached_waits_and_is_served_when_it_can(cluster):

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from moq_relay.cluster import discovery as module
+from moq_relay.cluster import resolver
 from moq_relay.cluster.discovery import Discovery
 from moq_relay.cluster.peerlink import LinkTimes
 from moq_relay.cluster.peers import Links
@@ -297,6 +297,24 @@ async def test_viewers_of_a_dead_node_are_told_when_its_claims_are_gone(it):
     await until(lambda: it.links.known(A) is None)
 
 
+@pytest.mark.parametrize("first", ["silent", "gone"])
+async def test_viewers_of_a_node_that_is_silent_and_no_member_are_told(it, first):
+    it.registry.put("room", A, NOW)
+    viewer = it.world.view(BACK)
+    await it.served(A)
+
+    if first == "gone":
+        it.registry.leave(A)
+        assert not viewer.over
+    it.sessions[A][-1].silent = True
+    if first == "silent":
+        await until(lambda: it.links.known(A).state == "suspect")
+        it.registry.leave(A)
+
+    await until(lambda: viewer.over)
+    await until(lambda: it.links.known(A) is None)
+
+
 async def test_a_node_with_another_process_is_dialled_anew(it):
     it.registry.join(A, instance="old")
     it.registry.put("room", A, NOW)
@@ -424,7 +442,7 @@ async def test_a_path_that_the_copy_lacks_is_asked_for_once_by_all_who_wait(it):
         it.registry.answers.set()
 
     assert it.order("room/alice") == [A]
-    assert it.discovery._waiting == {}
+    assert len(it.discovery._resolver) == 0
 
 
 async def test_what_covers_a_path_is_asked_for_too(it):
@@ -465,22 +483,22 @@ async def test_who_comes_later_does_not_ask_what_was_answered_already(it):
 
 
 async def test_nobody_waits_for_ever(it, monkeypatch):
-    monkeypatch.setattr(module, "LOOKUP_SECONDS", 0.02)
+    monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 0.02)
 
     await it.discovery.resolve("room")
 
-    assert it.discovery._waiting == {}
+    assert len(it.discovery._resolver) == 0
 
 
 async def test_of_what_peers_invent_only_so_many_are_asked_for_at_a_time(it, monkeypatch):
-    monkeypatch.setattr(module, "LOOKUP_SECONDS", 0.2)
+    monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 0.2)
     it.registry.answers.clear()
 
     async with asyncio.TaskGroup() as tasks:
-        for number in range(3 * module.LOOKUPS):
+        for number in range(3 * resolver.LOOKUPS):
             tasks.create_task(it.discovery.resolve(f"room/{number}"))
         await asyncio.sleep(0.05)
-        assert len(it.registry.lookups) == module.LOOKUPS
+        assert len(it.registry.lookups) == resolver.LOOKUPS
 
 
 # Why.

@@ -1,0 +1,76 @@
+"""Paths that nobody is known to have: asked for at the registry, and then waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from moq_relay.cluster.registry import Registry
+from moq_relay.errors import MoqError
+from moq_relay.relay.path import ancestors, covers
+
+logger = logging.getLogger(__name__)
+
+LOOKUP_SECONDS = 5.0
+"""How long a request for a path that nobody has claimed waits for somebody to do so."""
+LOOKUPS = 64
+"""Questions to the registry at a time; what peers invent must not keep it busy."""
+
+
+class _Waiting:
+    """Those who wait for one path."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.asked = False
+        """Whether the registry has answered already."""
+        self.came = asyncio.Event()
+
+
+class Resolver:
+    """Waits for paths; somebody has to tell it what appeared."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._waiting: dict[str, _Waiting] = {}
+        self._turns = asyncio.Semaphore(LOOKUPS)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def appeared(self, path: str) -> None:
+        """Somebody has ``path``, here or elsewhere."""
+        for wanted, waiting in self._waiting.items():
+            if covers(path, wanted):
+                waiting.came.set()
+
+    async def resolve(self, path: str) -> None:
+        """Return once a broadcast covers ``path``, or when it is clear that none will soon.
+
+        The registry is asked once for all who wait; then somebody's announce is waited for.
+        """
+        waiting = self._waiting.setdefault(path, _Waiting())
+        waiting.count += 1
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                await self._look_up(path, waiting)
+                await waiting.came.wait()
+        except TimeoutError:
+            logger.debug("nobody came path=%s", path)
+        finally:
+            waiting.count -= 1
+            if not waiting.count:
+                del self._waiting[path]
+
+    async def _look_up(self, path: str, waiting: _Waiting) -> None:
+        for covering in ancestors(path):
+            if waiting.asked or waiting.came.is_set():
+                return
+            try:
+                async with self._turns:
+                    # The copy has what it finds, so the routes are there when it returns.
+                    await self._registry.lookup(covering)
+            except MoqError as error:
+                logger.debug("lookup failed path=%s reason=%s", covering, error)
+                return
+        waiting.asked = True
