@@ -141,7 +141,7 @@ def _nodes(console: Console, answer: Facts) -> None:
             _name(", ".join(node["roles"])),
             str(node["broadcasts"]),
             "here" if here else _milliseconds(node["rtt_seconds"]),
-            f"{node['lease_remaining_seconds'] or 0:.1f} s",
+            _seconds(node["lease_remaining_seconds"]),
             _name(node.get("version", "")),
         )
     console.print(table)
@@ -210,6 +210,10 @@ def _state(state: str) -> Text:
 
 def _milliseconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s"
 
 
 def _moment(seconds: float) -> str:

@@ -11,10 +11,19 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from moq_relay.daemon.plain import plain
+
 FACT = re.compile(r"(?:^| )([a-z_][a-z0-9_]*)=")
 PLACE = re.compile(r"%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What would begin a new line, or speak to the terminal, if a peer could put it there."""
+CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""What would begin a new line, speak to the terminal, turn the text around or hide in it, if a peer
+could put it there."""
+
+DELETE = "\\u007f"
+"""JSON's own escapes leave it as it is."""
 
 QUIET = {"asyncio": logging.WARNING, "quic": logging.ERROR, "aiohttp": logging.WARNING}
 """Libraries that tell of every connection; ours say what an operator wants to know."""
@@ -55,7 +64,9 @@ class JsonLines(logging.Formatter):
         line.update((name, value) for name, value in facts.items() if name not in line)
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        # Such characters are inside its strings only, where an escape means the same.
+        return CONTROL.sub(lambda found: DELETE if found[0] == "\x7f" else _in_json(found[0]), text)
 
 
 def parse(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
@@ -94,4 +105,8 @@ def _floor(record: logging.LogRecord) -> str:
 
 
 def _escaped(record: logging.LogRecord) -> str:
-    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", record.getMessage())
+    return CONTROL.sub(lambda found: plain(found[0]), record.getMessage())
+
+
+def _in_json(character: str) -> str:
+    return json.dumps(character)[1:-1]

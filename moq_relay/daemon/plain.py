@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-LONGEST = 200
+LONGEST = 120
 """Characters of a name in a table; the whole name is in the JSON."""
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

@@ -43,14 +43,17 @@ class Views:
         }
 
     def _member(self, cluster: Cluster, view: MemberView, rtt: float | None) -> Facts:
-        member = view.member
+        member, table = view.member, cluster.registry.table
+        # Ends of leases come with this node's own renewals; of a newcomer none is known yet.
+        told = member.node in table.leases.ends
+        lease = view.lease_remaining_seconds if told else None
         return {
             "node": member.node,
             "region": member.region,
             "generation": member.generation,
             "state": view.state,
-            "lease_remaining_seconds": _rounded(view.lease_remaining_seconds),
-            "broadcasts": cluster.registry.table.holdings(member.node),
+            "lease_remaining_seconds": _rounded(lease),
+            "broadcasts": table.holdings(member.node),
             "rtt_seconds": _rounded(rtt, 6),
             "roles": list(member.roles),
             "version": member.version,

@@ -77,6 +77,20 @@ def test_a_peer_cannot_forge_a_fact_or_a_line(written):
     assert "root" not in json.loads(as_json)
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    "character",
+    ["\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\u200b", "\ufeff", "\U000e0041", "\ud800"],
+)
+def test_a_peer_cannot_speak_to_the_terminal_or_turn_the_text_around(written, form, character):
+    said = written(form, "announced broadcast=%s", f"a{character}b")
+
+    assert character not in said
+    assert said.isprintable() or said.rstrip("\n").isprintable()
+    if form == "json":
+        assert json.loads(said)["broadcast"] == f"a{character}b"
+
+
 def test_a_fact_never_replaces_what_the_line_itself_says(written):
     line = json.loads(written("json", "odd level=%s", "made up"))
 
