@@ -20,6 +20,9 @@ from moq_relay.wire.lite.messages import Role
 from moq_relay.wire.lite.versions import VERSIONS
 from moq_relay.wire.version import Version
 
+GROUPS = 16_000
+"""Groups that another node may have under way to here: it sends the tracks of many viewers."""
+
 
 class Dial(Protocol):
     """Reaches a node. A session is over when its context is left."""
@@ -59,7 +62,9 @@ class Dialler:
         self._trust = trust
         # Older versions have no place for a target on raw QUIC.
         self._versions = {v.alpn: v for v in versions if v.features.setup_stream}
-        self._limits = limits or Limits(handshake_seconds=context.limits.handshake_seconds)
+        self._limits = limits or Limits(
+            handshake_seconds=context.limits.handshake_seconds, streams=GROUPS
+        )
 
     @asynccontextmanager
     async def __call__(

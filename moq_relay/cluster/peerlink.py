@@ -130,6 +130,8 @@ class PeerLink:
         self._gone = asyncio.Event()
         """The session is over, or of no use."""
         self._retry: asyncio.TimerHandle | None = None
+        self._stopping = False
+        """Links end with the node: nothing that happens now is news."""
         self._backoff = Backoff(cap=times.backoff)
 
     def __repr__(self) -> str:
@@ -306,6 +308,9 @@ class PeerLink:
                 self._hand_over()
                 try:
                     return await self._watch(session)
+                except asyncio.CancelledError:
+                    self._stopping = True
+                    raise
                 finally:
                     self._lost()
         finally:
@@ -361,7 +366,7 @@ class PeerLink:
         self._set("down" if self._needed() else "idle")
 
     def _set(self, state: LinkState) -> None:
-        if state == self.state:
+        if state == self.state or self._stopping:
             return
         self.state = state
         if state in {"suspect", "down"}:

@@ -40,6 +40,8 @@ class Limits:
     """How long the handshake may take, and the peer's SETUP after it."""
     viewer_backlog: int = 4 << 20
     """Bytes that may wait for one session or be unacknowledged; the oldest groups go first."""
+    link_backlog: int = 64 << 20
+    """The same for another node, which takes the tracks of many viewers over one session."""
 
 
 def of_the_cluster(access: Access) -> bool:

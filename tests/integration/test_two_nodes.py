@@ -7,6 +7,7 @@ import pytest
 from moq_relay.cluster import targets
 from moq_relay.errors import NotFound, Unroutable
 from moq_relay.relay.feed import Demand
+from moq_relay.sessions.context import Limits
 from moq_relay.wire.lite.versions import VERSIONS
 from tests.support.cluster_node import ClusterNode, InProcess, in_process
 from tests.support.own_client import connected, until
@@ -69,6 +70,8 @@ async def test_what_is_published_on_one_node_is_watched_on_another(cluster):
     assert viewer.faults == []
     assert b.link(a).dials == 1
     assert a.asked == [targets.to_link(b.name, None)]
+    (session,) = a.host.sessions
+    assert session.scheduler.limit == Limits().link_backlog
 
 
 async def test_it_is_announced_on_the_other_node_with_its_hops(cluster):

@@ -211,7 +211,8 @@ class InProcess:
 
         def authorise(target: str) -> Access:
             asked.append(target)
-            return Access(local_only="link=" in target)
+            is_link = "link=" in target
+            return Access(local_only=is_link, cluster=is_link)
 
         discovery = Discovery(origin, registry, region=region)
         context = Context(origin, Limits(), authorise, counters, resolve=discovery.resolve)

@@ -140,6 +140,8 @@ class Opening:
 
     def _grant(self, access: Access) -> None:
         self._session.publisher.access = self._session.subscriber.access = access
+        if access.local_only and access.cluster:
+            self._session.scheduler.limit = self._context.limits.link_backlog
         # Nodes learn from the registry what the other has, and from nowhere else.
         self.follows = bool(access.publish) and not access.local_only and access.register is None
 
