@@ -150,6 +150,7 @@ class _Supervisor:
         self._flags = flags
         self._console = Console(highlight=False, soft_wrap=True)
         self._processes: dict[Relay, Process] = {}
+        self._root_is_up = asyncio.Event()
         self._started = False
         self._stopping = asyncio.Event()
         self._failed = False
@@ -181,6 +182,8 @@ class _Supervisor:
         # Their settings are in the files; those of the shell are somebody else's.
         environment = {name: v for name, v in os.environ.items() if not name.startswith("MOQ_")}
         relay_command = [sys.executable, "-m", "moq_relay", str(self._files[place]), *self._flags]
+        if place:
+            await self._root_is_up.wait()  # or there would be warnings about nothing
         while not self._stopping.is_set():
             process = await asyncio.create_subprocess_exec(
                 *dying_with_us(relay_command),
@@ -210,6 +213,7 @@ class _Supervisor:
 
     async def _end(self, kept: Sequence[asyncio.Task[None]]) -> None:
         """The root last, so that the others can take leave at it."""
+        self._root_is_up.set()
         for place in (*range(1, len(self._relays)), 0):
             process = self._processes.get(self._relays[place])
             if process is not None and process.returncode is None:
@@ -250,6 +254,10 @@ class _Supervisor:
                 asyncio.timeout(START_SECONDS),
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as client,
             ):
+                while not await self._is_up(client, self._relays[0]):
+                    missing = self._relays[0].region
+                    await asyncio.sleep(LOOK_SECONDS)
+                self._root_is_up.set()
                 while True:
                     answers = [await self._lacks(client, relay) for relay in self._relays]
                     missing = "; ".join(filter(None, answers))
@@ -257,6 +265,13 @@ class _Supervisor:
                         return ""
                     await asyncio.sleep(LOOK_SECONDS)
         return missing or "everything"
+
+    async def _is_up(self, client: aiohttp.ClientSession, relay: Relay) -> bool:
+        try:
+            async with client.get(f"http://127.0.0.1:{relay.internal}/ready") as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
 
     async def _lacks(self, client: aiohttp.ClientSession, relay: Relay) -> str:
         base = f"http://127.0.0.1:{relay.internal}"
