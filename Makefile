@@ -2,8 +2,8 @@ BIN := $(or $(VENV),.venv)/bin
 
 .PHONY: run test check fix bench venv
 
-run: venv       ## one relay on this machine, with a demo broadcast and a page to watch it
-	@$(BIN)/moq-relay demo
+run: venv       ## three relays on this machine as one cluster, with a demo broadcast and a page
+	@$(BIN)/moq-relay dev
 
 test: venv      ## every test; what needs a tool that is missing is skipped and named at the end
 	@$(BIN)/python -m pytest -n 2 $(ARGS)

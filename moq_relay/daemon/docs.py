@@ -1,11 +1,14 @@
-"""Writes docs/configuration.md and docs/metrics.md; ``--check`` fails when they are stale."""
+"""Writes the pages of docs that follow from the code; ``--check`` fails when one is stale."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import dedent
 
 from prometheus_client.core import CounterMetricFamily
 
+from moq_relay.cluster import keys as keys_of_redis
+from moq_relay.cluster.acl import acl_rules
 from moq_relay.daemon import metrics
 from moq_relay.daemon.check import toml
 from moq_relay.daemon.settings import Settings
@@ -62,6 +65,65 @@ CPU seconds, resident memory, open files, start time.
 """
 
 
+REDIS = f"""{WRITTEN}
+
+# The cluster's Redis
+
+One Redis or Valkey, 7.0 or newer, holds who is a member and who has which broadcast. No frame of
+any track passes through it.
+
+## What it should be set to
+
+| setting | value | why |
+|---|---|---|
+| `maxmemory-policy` | `noeviction` | otherwise it drops parts of the table when memory is short |
+| `appendonly` | `yes` | otherwise every node has to claim everything again after its restart |
+| `appendfsync` | `everysec` | a lost second is repaired by the nodes; `always` buys nothing |
+
+A relay that reaches it itself looks at version, policy and append-only file when it connects, warns
+in one line of each that is not so, and shows them as `moq_cluster_redis_faults`. It works all the
+same.
+
+## How it is reached
+
+`redis.url` is `redis://host:port`, `rediss://host:port` with TLS (`redis.ca` names the certificates
+to believe), `unix:///path`, or `redis+sentinel://host:port,host:port/name`: then the Sentinels are
+asked which server is the primary, anew at each connection. User and password may be in the URL, in
+`redis.user` and `redis.password`, or in files (`redis.url_file`, `redis.user_file`,
+`redis.password_file`); no log line and no `moq-relay check` shows them. Several clusters may share
+a Redis: each has its own `redis.prefix`. Redis Cluster is not supported yet.
+
+## What its user may do
+
+Whoever can write these keys is trusted as every member of the cluster: it can claim any broadcast
+in any node's name. Give the relays a user of their own, and nobody else the password. All that the
+relay and its scripts call is in this rule, which is written from them:
+
+```
+ACL SETUSER moq on >PASSWORD {{rules}}
+```
+
+`moq` after the tilde and the ampersand is `redis.prefix`. A node that comes through a root needs no
+user: the root runs its scripts, and puts the node's name into each.
+
+## What is in it
+
+```
+{{keys}}
+```
+
+Nothing there is precious: an empty Redis is filled again by the nodes within seconds, and viewers
+do not notice. See [losing Redis](losing-redis.md).
+"""
+
+
+def redis_page() -> str:
+    """The text of docs/operations/redis.md."""
+    shapes = (keys_of_redis.__doc__ or "").partition("``moq``:\n\n")[2].rstrip()
+    rules = " ".join(acl_rules())
+    return REDIS.format(rules=rules, keys=dedent(shapes))
+
+
 def configuration() -> str:
     """The text of docs/configuration.md."""
     parts = [CONFIGURATION]
@@ -115,7 +177,11 @@ def metric_table() -> str:
     return "".join(rows)
 
 
-PAGES = {"configuration.md": configuration, "metrics.md": metric_table}
+PAGES = {
+    "configuration.md": configuration,
+    "metrics.md": metric_table,
+    "operations/redis.md": redis_page,
+}
 
 
 def main(arguments: Sequence[str], directory: Path = DOCS) -> int:
@@ -124,6 +190,7 @@ def main(arguments: Sequence[str], directory: Path = DOCS) -> int:
     for name, text in PAGES.items():
         path, wanted = directory / name, text()
         if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != wanted:
             stale.append(f"docs/{name} is stale; run {COMMAND}\n")

@@ -1,10 +1,12 @@
 """Clusters of real processes with the real client: publish on any, watch on any, whatever dies."""
 
 import asyncio
+import re
 import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -264,6 +266,75 @@ async def test_whatever_is_missing_at_the_start_is_waited_for(build, tmp_path):
             async with watched("room/bob", root, [east]) as other:
                 await groups(other, 3)
             await groups(sender, 3)
+
+
+async def test_the_files_of_the_readme_make_a_cluster(build, tmp_path):
+    """Two machines and one Redis, no token."""
+    cluster = build("one", "two")
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    with running(redis_binary(), tmp_path / "redis") as server:
+        for name in ("one", "two"):
+            text = re.search(rf"```toml\n(# {name}\.toml\n.*?)```", readme, re.DOTALL)[1]
+            text = text.replace("redis://redis.example.com:6379", server.url)
+            for other in ("one", "two"):
+                text = text.replace(f"{other}.example.com:4443", cluster.address(other))
+            text = re.sub(r"\w+\.example\.com", "localhost", text)
+            node = cluster.add_as_written(name, text.replace("[::]:4443", cluster.address(name)))
+            node.toml += f'[internal]\nlisten = "127.0.0.1:{node.internal_port}"\n'
+            node.whole = True
+        await cluster.start()
+        one, two = cluster.nodes.values()
+
+        assert {node["region"] for node in one.facts("/nodes")["nodes"]} == {
+            "us-central",
+            "eu-west",
+        }
+        async with watched("room/alice", two, [one, two]) as sender:
+            await groups(sender, 3)
+        async with watched("room/bob", one, [two]) as sender:
+            await groups(sender, 3)
+        assert "cluster.token is not set: this relay is a member by Redis alone" in two.log()
+
+
+async def test_a_root_without_a_name_keeps_the_registry_and_claims_nothing(build, tmp_path):
+    cluster = build("root", "east")
+    with running(redis_binary(), tmp_path / "redis") as server:
+        root = cluster.add("root", rest=f'[redis]\nurl = "{server.url}"\ntimeout = 0.5')
+        root.toml = re.sub(r"node = .*\n", "", root.toml, count=1)
+        east = cluster.add_through("east", "root")
+        await asyncio.gather(*(asyncio.to_thread(node.start) for node in (root, east)))
+        await eventually(lambda: root.ready() and east.ready(), "both are ready")
+        assert "cluster.node is not set: this relay keeps the registry" in root.log()
+        await eventually(lambda: root.members() == {east.url: "up"}, "the root knows east")
+        assert east.members() == {east.url: "up"}
+
+        async with watched("room/alice", east, [root, east]) as sender:
+            await groups(sender, 3)
+        async with watched("room/local", root, [root]) as sender:
+            await groups(sender, 2)
+            assert "room/local" not in east.table()
+        assert root.facts("/nodes")["self"] is None
+
+
+async def test_a_name_that_two_processes_have_belongs_to_the_later_one(build, tmp_path):
+    cluster = build("root", "first", "second")
+    cluster.add("root", rest="[redis]\ntimeout = 0.5")
+    first = cluster.add_through("first", "root")
+    second = cluster.add_through("second", "root")
+    await cluster.start("root", "first")
+    second.toml = second.toml.replace(
+        f'node = "{cluster.address("second")}"', f'node = "{cluster.address("first")}"'
+    ).replace("second.jwt", "first.jwt")
+
+    await asyncio.to_thread(second.start)
+    await eventually(second.ready, "the later one has it")
+    await eventually(lambda: unready(first)[0] == 503, "the first says so")
+
+    assert "another live process has this node's name" in unready(first)[1]
+    await asyncio.to_thread(second.stop)
+    await eventually(first.ready, "it is free again")
+    assert f"name taken node={first.url}" in first.log()
+    first.kill()  # its log has an error line, as it should
 
 
 def unready(node):

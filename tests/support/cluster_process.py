@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import http.client
 import json
 import secrets
 import signal
@@ -32,6 +33,8 @@ class NodeProcess(RelayProcess):
         self.ports = {"every version": self.port}
         self.web_port = self.port
         self.toml = toml
+        self.whole = False
+        """Whether that has the ports too."""
 
     def __repr__(self) -> str:
         return self.name
@@ -47,6 +50,8 @@ class NodeProcess(RelayProcess):
         return f"moqt://127.0.0.1:{self.port}"
 
     def configuration(self) -> str:
+        if self.whole:
+            return self.toml
         return (
             f'server.listen = "localhost:{self.port}"\n'
             f'web.http.listen = "127.0.0.1:{self.web_port}"\n'
@@ -179,7 +184,7 @@ async def eventually(condition: Callable[[], Any], what: str, seconds: float = P
         try:
             if await asyncio.to_thread(condition):
                 return time.monotonic() - begun
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
         assert time.monotonic() - begun < seconds, f"not within {seconds} s: {what}"
         await asyncio.sleep(LOOK_SECONDS)

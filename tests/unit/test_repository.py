@@ -12,6 +12,8 @@ import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
+from moq_relay.daemon.sources import load, read_file
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -261,3 +263,16 @@ def test_every_link_between_documents_leads_somewhere(document):
     links = LINK.findall(document.read_text())
 
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+TOML = re.compile(r"^```toml\n(# \S+\.toml\n.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], ids=lambda file: file.name
+)
+def test_every_file_of_settings_in_a_document_is_one_that_the_relay_takes(document, tmp_path):
+    for text in TOML.findall(document.read_text()):
+        (tmp_path / "relay.toml").write_text(text)
+
+        load([read_file(tmp_path / "relay.toml")])
