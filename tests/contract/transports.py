@@ -193,7 +193,7 @@ async def udp_pair(path: str | None, streams: int = 1024) -> AsyncIterator[Pair]
 async def slow_pair(path: str | None, **options: Any) -> AsyncIterator[Pair]:
     """A pair whose packets are all written by aioquic."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Engine, "writes_streams", False)
+        patch.setattr(Engine, "takes_over", False)
         async with udp_pair(path, **options) as pair:
             yield pair
 

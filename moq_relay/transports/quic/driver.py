@@ -150,7 +150,8 @@ class Connection:
             self._guarded(self.binding.flushed)
         for datagram in out:
             self.bytes_sent += len(datagram[0])
-        self._arm(now)
+        if self._timer is None or self._told or not engine.may_wait(now, self._timer_at):
+            self._arm(now)
         return out
 
     def sweep(self, now: float, handshake_seconds: float, keep_alive_seconds: float) -> None:

@@ -231,6 +231,10 @@ class Endpoint:
                 self._unrouted(data, address, now)
             else:
                 self.counters.unroutable += 1
+        if self._flushing is not None:
+            # Now and not at the end of the turn: another turn costs as much as the flush.
+            self._flushing.cancel()
+            self._flush()
 
     def _flush_soon(self) -> None:
         if self._flushing is None and self._dirty:

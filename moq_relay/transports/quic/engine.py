@@ -18,6 +18,7 @@ from aioquic.quic.connection import (
 )
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
@@ -211,6 +212,12 @@ class Engine(SteadyConnection):
             return True
         return not self._network_paths[0].is_validated
 
+    def may_wait(self, now: float, until: float) -> bool:
+        """Whether `get_timer` need not be asked before ``until``, by what was sent at ``now``."""
+        if self._pacing_at is not None or self.ledger.control or self.deadline_neared:
+            return False
+        return until <= now + self._loss.max_ack_delay
+
     def get_timer(self) -> float | None:
         """When `handle_timer` is to be called."""
         self._had_backed_off = False
@@ -221,6 +228,11 @@ class Engine(SteadyConnection):
         if not all(path.is_validated for path in self._network_paths):
             self.ledger.control = True
         super().handle_timer(now)
+
+    def acknowledged(self, ranges: RangeSet, delay: float, now: float) -> None:
+        backed_off = self._loss._pto_count > 0
+        super().acknowledged(ranges, delay, now)
+        self._settle(backed_off=backed_off)
 
     # Hooks into aioquic.
 
@@ -259,19 +271,22 @@ class Engine(SteadyConnection):
         verdict = super()._payload_received(context, plain, crypto_frame_required)
         if verdict[0]:
             self.ledger.control = True
+        self._settle(backed_off=backed_off)
+        return verdict
+
+    def _settle(self, *, backed_off: bool) -> None:
+        """After an ACK, perhaps: forget our finished unidirectional streams.
+
+        Unlike with the others, nothing is granted to the peer with it.
+        """
         if backed_off:
             self._had_backed_off = True
         if self.ledger.done:
-            self._drop_done()
-        return verdict
-
-    def _drop_done(self) -> None:
-        """Forget our finished unidirectional streams: doing so grants the peer nothing."""
-        for stream_id in self.ledger.done:
-            stream = self._streams.pop(stream_id, None)
-            if stream is not None:
-                self._streams_queue.remove(stream)
-        self.ledger.done.clear()
+            for stream_id in self.ledger.done:
+                stream = self._streams.pop(stream_id, None)
+                if stream is not None:
+                    self._streams_queue.remove(stream)
+            self.ledger.done.clear()
 
     def _drop_oversized(self) -> None:
         """Drop what the peer's longer connection id left no room for: it would block the rest."""
@@ -324,6 +339,7 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_loss": QuicPacketRecovery,
         "_max_datagram_size": int,
         "_network_paths": list,
+        "_pacing_at": None,
         "_payload_received": type(lambda: None),
         "_peer_cid": object,
         "_ping_pending": list,
@@ -343,6 +359,7 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_pto_count": int,
         "_rtt_initialized": bool,
         "_rtt_smoothed": float,
+        "max_ack_delay": float,
     },
     QuicPacketSpace: {"ack_at": None, "largest_received_packet": int, "loss_time": None},
     QuicStreamReceiver: {"_buffer": bytearray},

@@ -48,8 +48,8 @@ class SliceSender:
         "_buffers",
         "_fin",
         "_ledger",
+        "_lost",
         "_offsets",
-        "_pending",
         "_pending_eof",
         "_reset_code",
         "_shifts",
@@ -70,11 +70,11 @@ class SliceSender:
 
         self._ledger = ledger
         self._stream_id = stream_id
-        self._acked = RangeSet()
-        """Acknowledged out of order, all above ``_start``."""
+        self._acked: RangeSet | None = None
+        """Acknowledged out of order, all above ``_start``; None for nothing, as nearly always."""
         self._acked_fin = False
-        self._pending = RangeSet()
-        """Offsets to put in packets: never sent, or lost."""
+        self._lost: RangeSet | None = None
+        """Sent and lost, all below ``highest_offset``; None for nothing, as nearly always."""
         self._pending_eof = False
         self._reset_code: int | None = None
         self._start = 0
@@ -97,7 +97,7 @@ class SliceSender:
     @property
     def next_offset(self) -> int:
         """Offset of the frame that ``get_frame`` would return."""
-        return self._pending[0].start if len(self._pending) else self._stop
+        return self.highest_offset if self._lost is None else self._lost[0].start
 
     def write(self, data: Buffer, end_stream: bool = False) -> None:
         """Queue all of ``data``, as the engine's own callers do."""
@@ -122,7 +122,6 @@ class SliceSender:
                 self._buffers.append(data)
                 self._shifts.append(shift)
             self._stop = offset + size
-            self._pending.add(offset, offset + size)
             self._ledger.unsent += size
             self._ledger.unacknowledged += size
             self.buffer_is_empty = False
@@ -136,33 +135,39 @@ class SliceSender:
         """The next frame of at most ``max_size`` bytes that ends by ``max_offset``, if any."""
         if max_size < 0:
             return None
-        pending = self._pending
-        if not len(pending):
-            if self._pending_eof:
-                self._pending_eof = False
-                self.buffer_is_empty = True
-                assert self._fin is not None
-                return QuicStreamFrame(fin=True, offset=self._fin)
+        lost, highest = self._lost, self.highest_offset
+        start, end = highest, self._stop
+        if lost is not None:
+            first = lost[0]
+            start = first.start
+            if first.stop < highest:
+                end = first.stop
+        elif start == end:
             self.buffer_is_empty = True
-            return None
+            if not self._pending_eof:
+                return None
+            self._pending_eof = False
+            assert self._fin is not None
+            return QuicStreamFrame(fin=True, offset=self._fin)
 
-        first = pending[0]
-        start = first.start
-        stop = min(first.stop, start + max_size)
+        stop = min(end, start + max_size)
         if max_offset is not None and stop > max_offset:
             stop = max_offset
         if stop <= start:
             return None
 
         frame = QuicStreamFrame(data=self._cut(start, stop), offset=start)
-        pending.subtract(start, stop)
-        if stop > self.highest_offset:
-            self._ledger.unsent -= stop - self.highest_offset
-            self.highest_offset = stop
+        if lost is not None:
+            lost.subtract(start, min(stop, highest))
+            if not len(lost):
+                lost = self._lost = None
+        if stop > highest:
+            self._ledger.unsent -= stop - highest
+            self.highest_offset = highest = stop
         if self._fin == stop:
             frame.fin = True
             self._pending_eof = False
-        if not len(pending) and not self._pending_eof:
+        if lost is None and highest == self._stop and not self._pending_eof:
             self.buffer_is_empty = True
         return frame
 
@@ -179,7 +184,9 @@ class SliceSender:
         if delivery != QuicDeliveryState.ACKED:
             if stop > start:
                 self.buffer_is_empty = False
-                self._pending.add(start, stop)
+                if self._lost is None:
+                    self._lost = RangeSet()
+                self._lost.add(start, stop)
             if fin:
                 self.buffer_is_empty = False
                 self._pending_eof = True
@@ -188,14 +195,10 @@ class SliceSender:
 
         if stop > start:
             self._ledger.unacknowledged -= stop - start
-            if start == self._start and not len(self._acked):
+            if start == self._start and self._acked is None:
                 self._release(stop)
             else:
-                self._acked.add(start, stop)
-                first = self._acked[0]
-                if first.start == self._start:
-                    self._acked.shift()
-                    self._release(first.stop)
+                self._acknowledge(start, stop)
         if fin:
             self._acked_fin = True
         if self._start == self._fin and self._acked_fin:
@@ -205,7 +208,7 @@ class SliceSender:
         """Give up: nothing is sent or sent again, and every reference is let go."""
         if self._reset_code is not None or self.is_finished:
             return
-        acked = sum(r.stop - r.start for r in self._acked)
+        acked = sum(r.stop - r.start for r in (() if self._acked is None else self._acked))
         self._ledger.unsent -= self._stop - self.highest_offset
         self._ledger.unacknowledged -= self._stop - self._start - acked
         self._ledger.control = True
@@ -241,6 +244,19 @@ class SliceSender:
                 # The engine's writer drops the stream once both halves end, and grants another.
                 self._ledger.control = True
             self._forget()
+
+    def _acknowledge(self, start: int, stop: int) -> None:
+        """Take an acknowledgement out of order, or one after such."""
+        acked = self._acked
+        if acked is None:
+            acked = self._acked = RangeSet()
+        acked.add(start, stop)
+        first = acked[0]
+        if first.start == self._start:
+            acked.shift()
+            if not len(acked):
+                self._acked = None
+            self._release(first.stop)
 
     def _cut(self, start: int, stop: int) -> bytes:
         offsets = self._offsets

@@ -1,9 +1,9 @@
-"""aioquic's connection, except that it writes packets of nothing but stream data by itself.
+"""aioquic's connection, except that it handles by itself what a viewer's consists of.
 
-That is what a viewer is sent nearly always, and what costs most. Everything else is left to
-aioquic: packets that hold anything but stream data, and of all packets the recovery, the
-congestion control, the pacing and the limits. With engine.py the only file that touches aioquic's
-private names; `PRIVATE` at the end lists those that are touched here.
+That is packets of nothing but stream data there and packets of nothing but an ACK back. All other
+packets are left to aioquic, and of these the recovery, the congestion control, the pacing and the
+limits. With engine.py the only file that touches aioquic's private names; `PRIVATE` at the end
+lists those that are touched here.
 """
 
 from collections import deque
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aioquic import tls
+from aioquic._buffer import Buffer, BufferReadError
 from aioquic._crypto import AEAD, HeaderProtection
 from aioquic.quic.connection import (
     NetworkAddress,
@@ -19,10 +20,23 @@ from aioquic.quic.connection import (
     QuicNetworkPath,
 )
 from aioquic.quic.crypto import CryptoContext, CryptoPair
-from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet import (
+    QuicFrameType,
+    QuicPacketType,
+    decode_packet_number,
+    pull_ack_frame,
+)
 from aioquic.quic.packet_builder import QuicPacketBuilder, QuicSentPacket
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.recovery import (
+    MAX_ACK_RANGES,
+    QuicPacketNumberWindow,
+    QuicPacketPacer,
+    QuicPacketRecovery,
+    QuicPacketSpace,
+)
 from aioquic.quic.stream import QuicStream
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -35,10 +49,14 @@ _FIRST_BYTE = 0x41
 """Short header, packet number of two bytes, as aioquic writes it (RFC 9000 section 17.3)."""
 _NUMBER_BYTES = 2
 _TAG_BYTES = 16
-_SAMPLE = slice(4 - _NUMBER_BYTES, 4 - _NUMBER_BYTES + 16)
+_SAMPLE_BYTES = 16
+_SAMPLE = slice(4 - _NUMBER_BYTES, 4 - _NUMBER_BYTES + _SAMPLE_BYTES)
 """Where header protection samples what follows the packet number (RFC 9001 section 5.4.2)."""
 _LEAST_FRAME = 20
 """Bytes of a packet below which no further frame is begun: the head of one takes up to 19."""
+
+_ACK_BYTES = 80
+"""Largest datagram that is tried as an ACK: three ranges and more."""
 
 _Delivery = tuple[Callable[..., None], Any]
 
@@ -46,7 +64,7 @@ _Delivery = tuple[Callable[..., None], Any]
 class SteadyConnection(QuicConnection):
     """What `Engine` is made of: `steady` says when `write_streams` may stand in for aioquic."""
 
-    writes_streams = True
+    takes_over = True
     """False leaves all packets to aioquic, so that tests can compare."""
 
     ledger: SendLedger
@@ -57,7 +75,7 @@ class SteadyConnection(QuicConnection):
     @property
     def steady(self) -> bool:
         """Whether only stream data can be waiting, and path and keys are there to stay."""
-        if self.ledger.control or not (self._handshake_confirmed and self.writes_streams):
+        if self.ledger.control or not (self._handshake_confirmed and self.takes_over):
             return False
         if self._datagrams_pending or self._ping_pending or self._probe_pending:
             return False
@@ -189,6 +207,93 @@ class SteadyConnection(QuicConnection):
             datagrams.append((packet, path.addr))
         return datagrams
 
+    def receive_datagram(self, data: bytes, addr: NetworkAddress, now: float) -> None:
+        """Take in what came from ``addr``."""
+        if len(data) <= _ACK_BYTES and self.takes_over and self._knows(data, addr):
+            packet = self._unseal(data)
+            if packet is not None and self._read_ack(*packet, now):
+                return
+        super().receive_datagram(data, addr, now)
+
+    def acknowledged(self, ranges: RangeSet, delay: float, now: float) -> None:
+        """An ACK of 1-RTT packets came by itself."""
+        self._loss.on_ack_received(ack_rangeset=ranges, ack_delay=delay, now=now, space=self.space)
+
+    def _knows(self, data: bytes, addr: NetworkAddress) -> bool:
+        """Whether it is a 1-RTT packet like those before it: same address, same connection id."""
+        if not self._handshake_confirmed or self._close_pending or self._quic_logger is not None:
+            return False
+        path, cid, protection = self._network_paths[0], self.host_cid, self.keys.recv.hp
+        return (
+            data[0] & 0xC0 == 0x40
+            and data[1 : 1 + len(cid)] == cid
+            and path.addr == addr
+            and path.is_validated
+            and self._state is QuicConnectionState.CONNECTED
+            and self.space.largest_received_packet >= 0
+            and self._loss.peer_completed_address_validation
+            and protection is not None
+            and not protection._is_chacha20
+        )
+
+    def _unseal(self, data: bytes) -> tuple[int, bool, bytes] | None:
+        """Packet number, spin bit and payload of a packet that is new and under the present keys.
+
+        Nothing is changed, so that aioquic may try the rest.
+        """
+        recv: Any = self.keys.recv
+        start = 1 + len(self.host_cid)
+        sample = data[start + 4 : start + 4 + _SAMPLE_BYTES]
+        if len(sample) < _SAMPLE_BYTES:
+            return None
+        mask = recv.hp._encryptor.update(sample)
+        first = data[0] ^ mask[0] & 0x1F
+        size = (first & 0x03) + 1
+        sealed = start + size
+        truncated = int.from_bytes(data[start:sealed], "big")
+        truncated ^= int.from_bytes(mask[1 : 1 + size], "big")
+        number = decode_packet_number(truncated, 8 * size, self.space.expected_packet_number)
+        reserved, phase = first & 0x18, first >> 2 & 1
+        if reserved or phase != recv.key_phase or number in self.space.received_packets:
+            return None
+        header = bytes((first,)) + data[1:start] + truncated.to_bytes(size, "big")
+        nonce = (recv.aead._iv ^ number).to_bytes(12, "big")
+        try:
+            payload = recv.aead._aead.decrypt(nonce, data[sealed:], header)
+        except InvalidTag:
+            return None
+        return number, bool(first & 0x20), payload
+
+    def _read_ack(self, number: int, spin: bool, payload: bytes, now: float) -> bool:
+        """Do what a lone ACK asks for; False, and nothing done, when there is more to it."""
+        buffer = Buffer(data=payload)
+        try:
+            kind = buffer.pull_uint_var()
+            if kind != QuicFrameType.ACK:
+                return False
+            ranges, delay = pull_ack_frame(buffer)
+        except (BufferReadError, ValueError):
+            return False
+        if any(payload[buffer.tell() :]):
+            return False  # more than PADDING
+        space = self.space
+        if number > space.expected_packet_number:
+            space.expected_packet_number = number + 1
+        if number > self._spin_highest_pn:
+            self._spin_bit = spin != self._is_client
+            self._spin_highest_pn = number
+        self.acknowledged(ranges, (delay << self._remote_ack_delay_exponent) / 1e6, now)
+        self._close_at = now + self._idle_timeout()
+        self._ack_eliciting_sent_since_receipt = False
+        if number > space.largest_received_packet:
+            space.largest_received_packet = number
+            space.largest_received_time = now
+        space.ack_queue.add(number)
+        space.received_packets.add(number)
+        if len(space.ack_queue) > MAX_ACK_RANGES:
+            space.ack_queue.shift()
+        return True
+
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.space, self.keys = self._spaces[_ONE_RTT], self._cryptos[_ONE_RTT]
@@ -211,8 +316,10 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_cryptos": dict,
         "_datagrams_pending": deque,
         "_handshake_confirmed": bool,
+        "host_cid": bytes,
         "_idle_timeout": type(lambda: None),
         "_initialize": type(lambda: None),
+        "_is_client": bool,
         "_loss": QuicPacketRecovery,
         "_max_datagram_size": int,
         "_network_paths": list,
@@ -222,11 +329,13 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_ping_pending": list,
         "_probe_pending": bool,
         "_quic_logger": None,
+        "_remote_ack_delay_exponent": int,
         "_remote_max_data": int,
         "_remote_max_data_used": int,
         "_retire_connection_ids": list,
         "_spaces": dict,
         "_spin_bit": bool,
+        "_spin_highest_pn": int,
         "_state": QuicConnectionState,
         "_streams_queue": list,
         "_write_application": type(lambda: None),
@@ -241,9 +350,17 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_pacer": QuicPacketPacer,
         "bytes_in_flight": int,
         "congestion_window": int,
+        "peer_completed_address_validation": bool,
     },
-    QuicPacketSpace: {"ack_at": None},
-    CryptoPair: {"_update_key_requested": bool, "send": object},
+    QuicPacketSpace: {
+        "ack_at": None,
+        "ack_queue": RangeSet,
+        "expected_packet_number": int,
+        "largest_received_packet": int,
+        "largest_received_time": None,
+        "received_packets": QuicPacketNumberWindow,
+    },
+    CryptoPair: {"_update_key_requested": bool, "recv": object, "send": object},
     CryptoContext: {"aead": AEAD, "hp": HeaderProtection, "key_phase": int},
     AEAD: {"_aead": AESGCM, "_iv": int},
     HeaderProtection: {"_encryptor": CipherContext, "_is_chacha20": bool},

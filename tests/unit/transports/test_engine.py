@@ -91,6 +91,7 @@ def test_the_list_of_private_names_is_complete(module):
         ("_write_connection_limits", ["builder", "space"]),
         ("get_timer", []),
         ("handle_timer", ["now"]),
+        ("receive_datagram", ["data", "addr", "now"]),
         ("reset_stream", ["stream_id", "error_code"]),
         ("stop_stream", ["stream_id", "error_code"]),
         ("send_stream_data", ["stream_id", "data", "end_stream"]),
