@@ -211,6 +211,20 @@ async def test_of_two_processes_with_one_name_the_first_is_isolated_until_the_ot
     assert b.has("room/bob", A) is None
 
 
+async def test_a_late_drop_of_an_old_registration_leaves_the_new_one_alone(cluster: Cluster):
+    road = await cluster.raw(A)
+    _, epoch, *_ = await road.call("attach", SHARD, ["0"])
+    claim = [A, epoch, "8", "1", "+", ROOM, "token", "0", "", "-"]
+    assert (await road.call("write", SHARD, claim))[0] == "OK"
+
+    assert await road.call("drop", SHARD, [A, "7"]) == ["NEWER"]
+    assert cluster.world.read(SHARD, ROOM) is not None
+
+    assert await road.call("drop", SHARD, [A, "8"]) == ["OK", 1]
+    assert cluster.world.read(SHARD, ROOM) is None
+    assert (await road.call("write", SHARD, [A, epoch, "8", "9", "-", ROOM]))[0] == "OLD"
+
+
 # --- what is asked at the registry itself ---------------------------------------------------------
 
 

@@ -184,6 +184,48 @@ async def test_tls_is_verified_against_the_authority_that_is_given(tmp_path):
             await until(lambda: "certificate" in (b.status.isolated or "").lower())
 
 
+async def test_a_subscription_that_is_well_but_mute_is_found_and_laid_anew(
+    server: RedisServer, tmp_path
+):
+    async with mutable(server.socket, tmp_path / "proxy.sock") as mute:
+        proxied = road_to(f"unix://{tmp_path}/proxy.sock")
+        async with nodes(road_to(server.url), proxied) as (a, b):
+            await until(lambda: a.status.isolated is None and b.status.isolated is None)
+
+            mute()
+
+            await until(lambda: b.status.lost == 1, seconds=2)
+            await until(lambda: b.status.isolated is None)
+            a.claim(ROOM, 0.0)
+            await until(lambda: b.claims(ROOM), seconds=0.3)
+
+
+@asynccontextmanager
+async def mutable(server: Path, path: Path):
+    """A proxy that can stop to pass on what is published, on the connections of the moment."""
+    muted: set[asyncio.StreamWriter] = set()
+    subscribed: set[asyncio.StreamWriter] = set()
+
+    async def passes(
+        source: asyncio.StreamReader, sink: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> None:
+        while data := await source.read(65536):
+            if b"SUBSCRIBE" in data:
+                subscribed.add(client)
+            if sink is not client or client not in muted:
+                sink.write(data)
+        sink.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(server)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(passes(reader, far_writer, writer))
+            tasks.create_task(passes(far_reader, writer, writer))
+
+    async with await asyncio.start_unix_server(accept, path):
+        yield lambda: muted.update(subscribed)
+
+
 @contextmanager
 def sentinel(binary: str, directory: Path, port: int, primary: RedisServer) -> Iterator[None]:
     """A Sentinel that watches one primary, quickly."""
