@@ -28,13 +28,15 @@ class TrackReader(Protocol):
 class Place:
     """One reader's demand, and the first group it was promised."""
 
-    __slots__ = ("asker", "cold", "demand", "first")
+    __slots__ = ("asker", "cold", "demand", "first", "least")
 
     def __init__(self, demand: Demand, asker: Asker) -> None:
         self.demand = demand
         self.asker = asker
         self.first: int | None = None
         """None while the reader waits for the first group of a cold track."""
+        self.least = 0
+        """It has had all groups below, from another track."""
         self.cold = False
         """Whether it waited for the feed's first group, and so has missed none of the feed's."""
 
@@ -71,6 +73,8 @@ class Place:
         """Whether the reader is told of ``group``, which exists now."""
         sequence, demand = group.sequence, self.demand
         if self.first is None or (demand.end is not None and sequence > demand.end):
+            return False
+        if sequence < self.least:
             return False
         if sequence >= self.first:
             return True

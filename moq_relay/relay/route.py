@@ -109,10 +109,10 @@ def prefer(routes: list[Route]) -> None:
     for route in sorted(filter(_is_local, routes), key=_arrival, reverse=True):
         limit = dated[route] = min(route.since, limit)
 
-    def rank(route: Route) -> tuple[bool, bool, float, bool, float, int]:
+    def rank(route: Route) -> tuple[bool, bool, float, bool, float, int, float]:
         since = dated.get(route, route.since)
         born = route.born if route.local else 0.0
-        return route.up, route.live, since, route.local, born, route.place
+        return route.up, route.live, since, route.local, born, route.place, route.since
 
     routes.sort(key=rank, reverse=True)
 

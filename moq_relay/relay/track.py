@@ -279,7 +279,7 @@ class Track(Shelf):
             if other.info is not None:
                 self.described(other.info)
         if place.first is not None and other.latest is not None:
-            place.first = other.latest + 1
+            place.first = place.least = other.latest + 1
         self._seat(reader, place, source)
 
     # What is kept.
