@@ -4,6 +4,8 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moq_relay.cluster import resolver
 from moq_relay.cluster.discovery import Discovery
@@ -187,6 +189,43 @@ async def test_nothing_changes_once_it_was_stopped():
     it.registry.put("room", A, NOW)
 
     assert it.origin.broadcasts == {}
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from([A, B, "https://c.example/"]),
+        st.integers(0, 3),
+        st.sampled_from(["live", "stale", "draining", "gone"]),
+    ),
+    max_size=12,
+)
+
+
+@given(events, st.randoms())
+def test_nodes_that_heard_of_the_same_claims_in_any_order_prefer_the_same(events, random):
+    here, there = Setting(), Setting()
+    last = {node: (since, state) for node, since, state in events if state != "gone"}
+    for it in (here, there):
+        for node in (A, B, "https://c.example/"):
+            it.registry.join(node, hop=len(it.registry.members) + 1)
+        it.discovery.start(it.links)
+    for node, since, state in events:
+        if state != "gone":
+            here.registry.put("room", node, NOW + since, state=state)
+        elif any(view.claim.node == node for view in here.registry.claims("room")):
+            here.registry.drop("room", node)
+    for node, (since, state) in last.items():
+        if all(view.claim.node != node for view in here.registry.claims("room")):
+            here.registry.put("room", node, NOW + since, state=state)
+
+    nodes = list(last)
+    random.shuffle(nodes)
+    for node in nodes:
+        since, state = last[node]
+        there.registry.put("room", node, NOW + since, state=state)
+
+    assert here.order() == there.order()
+    assert here.order() == [one.node for one in here.discovery.explain("room")]
 
 
 # The links.

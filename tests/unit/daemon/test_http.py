@@ -174,3 +174,27 @@ async def test_a_token_opens_what_is_not_public(source):
         ]
         assert [status for status, _ in refused] == [403] * 4
         assert not source.asked.is_set()
+
+
+async def test_the_cluster_is_asked_for_a_path_that_is_not_known_here():
+    origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
+    source, asked_for = Source(), []
+
+    async def resolve(path):
+        asked_for.append(path)
+        if path == "room/a":
+            origin.announce("room", Route(source))
+
+    public = PublicHttp(origin, Authority(Public(("",), ("",))), lambda: "0" * 64, resolve=resolve)
+    async with (
+        TestClient(TestServer(public.application())) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        getting = tasks.create_task(client.get("/fetch/room/a/video?group=3"))
+        await asked(source)
+        source.fetched[0][2].append(Frame(b"frame", 0))
+        source.fetched[0][2].finish()
+
+        assert (await getting).status == 200
+        assert (await client.get("/fetch/hall/video?group=3")).status == 404
+        assert asked_for == ["room/a", "hall"]
