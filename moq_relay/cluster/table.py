@@ -170,6 +170,10 @@ class Table:
                 if covers(prefix, path) and any(map(self._counts, claims.values())):
                     yield path
 
+    def known(self) -> list[str]:
+        """Every path that there is a claim of, whether it counts or not."""
+        return [path for feed in self.shards for path in feed.records]
+
     def stale_routes(self) -> int:
         """Claims without proof."""
         return sum(len(feed.stale) for feed in self.shards)

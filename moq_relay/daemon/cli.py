@@ -55,6 +55,7 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         obtain(loaded)
         clustering.key(loaded)
         clustering.trust(loaded)
+        clustering.server(loaded)
         sys.stdout.write(in_force(loaded))
         for warning in warnings:
             sys.stderr.write(f"moq-relay: warning: {warning}\n")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
+from moq_relay.cluster.embedded import find_server
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon.sources import Loaded
@@ -140,6 +141,16 @@ def trust(loaded: Loaded) -> Trust:
         except ConfigError as error:
             raise ConfigError(f"{loaded.where('client.tls.root')}: {error}") from error
     return Trust(verify=not tls.disable_verify, roots=b"\n".join(texts) if texts else None)
+
+
+def server(loaded: Loaded) -> Path | None:
+    """The server that a root without a Redis would start; None for all others.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    mine = part(loaded)
+    return find_server() if mine.mode == "root" and mine.endpoint is None else None
 
 
 def _times(loaded: Loaded) -> RegistrySettings:

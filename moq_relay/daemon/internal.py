@@ -70,7 +70,7 @@ class InternalHttp:
         query = request.query
         limit = _limit(query.get("limit"))
         prefix = _path(query.get("prefix", ""), "prefix")
-        return _answer(self._views.origins(prefix, limit, query.get("after", "")))
+        return _answer(await self._views.origins(prefix, limit, query.get("after", "")))
 
     async def _routes(self, request: web.Request) -> web.Response:
         return _answer(self._views.routes(_path(request.match_info["path"], "the path")))

@@ -1,5 +1,6 @@
 """The tables as an operator asks for them: nodes, who has what, and how a path is reached."""
 
+import asyncio
 import time
 from heapq import nsmallest
 from typing import Any
@@ -61,23 +62,24 @@ class Views:
 
     # Who has what.
 
-    def origins(self, prefix: str = "", limit: int = LIMIT, after: str = "") -> Facts:
+    async def origins(self, prefix: str = "", limit: int = LIMIT, after: str = "") -> Facts:
         """The first paths under ``prefix``, those after ``after``; ``next`` is where to go on."""
         cluster = self._cluster
-        known = self._origin.broadcasts if cluster is None else cluster.registry.paths(prefix)
-        wanted = (path for path in known if path > after and covers(prefix, path))
-        paths = nsmallest(limit + 1, wanted)
-        more = len(paths) > limit
-        del paths[limit:]
+        known = list(self._origin.broadcasts) if cluster is None else cluster.registry.table.known()
+        # There may be a hundred thousand, and viewers wait for this loop.
+        paths = await asyncio.to_thread(_first, known, prefix, limit + 1, after)
+        found = [{"path": path, "claims": self._claims(path)} for path in paths[:limit]]
         return {
-            "origins": [{"path": path, "claims": self._claims(path)} for path in paths],
-            "next": paths[-1] if more else None,
+            "origins": [one for one in found if one["claims"]],
+            "next": paths[limit - 1] if len(paths) > limit else None,
         }
 
     def _claims(self, path: str) -> list[Facts]:
         cluster = self._cluster
         if cluster is None:
-            return [self._own_claim(route) for route in self._origin.broadcasts[path].routes]
+            broadcast = self._origin.broadcasts.get(path)
+            routes = [] if broadcast is None else broadcast.routes
+            return [self._own_claim(route) for route in routes]
         return [self._claim(cluster, view) for view in cluster.registry.claims(path)]
 
     def _own_claim(self, route: Route) -> Facts:
@@ -128,6 +130,11 @@ class Views:
             }
             for place, route in enumerate(broadcast.routes)
         ]
+
+
+def _first(known: list[str], prefix: str, count: int, after: str) -> list[str]:
+    """So many of the sorted paths under ``prefix`` from the one behind ``after`` on."""
+    return nsmallest(count, (path for path in known if path > after and covers(prefix, path)))
 
 
 def _claim_facts(

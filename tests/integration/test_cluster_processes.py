@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -380,3 +381,35 @@ async def test_twelve_nodes_know_each_other_and_every_broadcast(build):
                 assert len(group) == PULSE.frame_bytes * PULSE.frames_per_group, (node, group)
         routes = nodes[3].facts("/routes/room/seven")["routes"]
         assert [(route["node"], route["in_use"]) for route in routes] == [(nodes[7].url, True)]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("registry", ["embedded", "redis"])
+async def test_a_root_has_its_table_at_once_though_nobody_else_answers(build, tmp_path, registry):
+    """Killed and started again while every other node is frozen."""
+    cluster = build("root", "east", "west", times="")
+    with ExitStack() as stack:
+        redis = ""
+        if registry == "redis":
+            server = stack.enter_context(running(redis_binary(), tmp_path / "redis"))
+            redis = f'[redis]\nurl = "{server.url}"'
+        root = cluster.add("root", rest=redis)
+        others = [cluster.add_through(name, "root") for name in ("east", "west")]
+        await cluster.start()
+        async with publishing(others[0].moqt, "room/alice", [PULSE]):
+            wanted = {"room/alice": {others[0].url}}
+            await eventually(lambda: root.table() == wanted, "the root knows it")
+            for node in others:
+                node.send(signal.SIGSTOP)
+            root.kill()
+
+            begun = time.monotonic()
+            await asyncio.to_thread(root.start)
+            await eventually(lambda: root.table() == wanted, "its table")
+            took = time.monotonic() - begun
+
+            assert set(root.members()) == {node.url for node in (root, *others)}
+            for node in others:
+                node.send(signal.SIGCONT)
+            await cluster.complete()
+            assert took < 4, f"{took:.1f} s after exec"

@@ -105,6 +105,7 @@ def test_a_name_and_its_alias_in_one_file_contradict_each_other(settle):
         ('[cluster]\nnode = "n:1"\ntoken = "none"\n', "cluster.token = none: cannot be read"),
         (f'{REDIS}password = "a"\npassword_file = "b"\n', "are both set; keep one"),
         (f'{REDIS}user_file = "none"\n', "redis.user_file = none: cannot be read: no such file"),
+        ("[cluster]\nlease = 5\n", "relay.toml: cluster.lease is 5 s, and cluster.renew and twice"),
     ],
 )
 def test_settings_that_do_not_go_together_are_one_line(settle, text, said):
@@ -187,6 +188,21 @@ def test_what_has_no_effect_or_opens_much_is_warned_of_once(settle, text, said):
     (line,) = clustering.warnings(settle(text))
 
     assert said in line
+
+
+def test_the_times_of_the_registry_are_settings(settle):
+    text = "[cluster]\nrenew = 0.5\nlease = 2\n[redis]\ntimeout = 0.5\nshards = 4\n"
+
+    times = clustering.part(settle(text)).times
+
+    assert (times.renew, times.lease, times.command_timeout, times.shards) == (0.5, 2.0, 0.5, 4)
+    assert clustering.part(settle()).times.lease == 8
+
+
+def test_only_a_root_without_a_redis_starts_a_server(settle):
+    assert clustering.server(settle('[cluster]\nnode = "n:1"\n')).name.endswith("-server")
+    assert clustering.server(settle()) is None
+    assert clustering.server(settle(f'{REDIS}[cluster]\nnode = "n:1"\n')) is None
 
 
 def test_nothing_is_warned_of_without_need(settle):
