@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from moq_relay.daemon.tokens import Key
 from tests.interop.clients import connected
 from tests.support.cluster_process import ClusterProcess, eventually
 from tests.support.relay_process import EXECUTABLE, RelayProcess, environment, free_ports
@@ -216,6 +217,29 @@ async def test_the_metrics_know_the_cluster(cluster):
         assert dict(info)["node"] == root.url
         assert dict(info)["relay_region"] == "root"
         assert len(root.get("/metrics").splitlines()) < 2500
+
+
+async def test_a_node_that_may_not_join_says_why(cluster, tmp_path):
+    root, east = cluster.nodes.values()
+    stranger = Key("HS256", b"x" * 32).sign(cluster=True, node=east.url, get="")
+    (tmp_path / "east.jwt").write_text(stranger)
+    await asyncio.to_thread(root.start)
+    await asyncio.to_thread(east.start)
+
+    def said():
+        try:
+            return east.get("/ready")
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"{error.code} {error.read().decode()}"
+
+    await eventually(lambda: "not signed with this relay's key" in said(), "it says why")
+
+    assert said().startswith("503 ")
+    assert "the relay has not read the registry since it started" in said()
+    assert root.members() == {root.url: "up"}
+    warning = "no way through root=" + root.url + " reason=the token is not signed"
+    assert east.log_path.read_text().count(warning) == 1, "one line, however often it tries"
 
 
 def test_a_relay_that_is_not_there_is_one_line():
