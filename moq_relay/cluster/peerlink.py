@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -126,6 +126,7 @@ class PeerLink:
         self._asked: set[Feed] = set()
         """Subscriptions of the session."""
         self._fetches: dict[Group, tuple[str, str]] = {}
+        self._dialling: asyncio.Timeout | None = None
         self._wake = asyncio.Event()
         self._gone = asyncio.Event()
         """The session is over, or of no use."""
@@ -248,9 +249,12 @@ class PeerLink:
         self._wake.set()
 
     def redial(self) -> None:
-        """Another process has the node's name now: the session is one with the dead."""
+        """Another process has the node's name now: the old one will not answer any more."""
         self._gone.set()
+        self._backoff.reset()
         self._wake.set()
+        if self._dialling is not None and self._dialling.when() is None:
+            self._dialling.reschedule(asyncio.get_running_loop().time())
 
     def _needed(self) -> bool:
         self._forget_dead()
@@ -300,7 +304,8 @@ class PeerLink:
                 self._lost()
 
         try:
-            async with self._dial(self.node, ending) as session:
+            async with AsyncExitStack() as stack:
+                session = await self._answer(stack, ending)
                 slow.cancel()
                 self._session = session
                 self._backoff.succeeded()
@@ -315,6 +320,21 @@ class PeerLink:
                     self._lost()
         finally:
             slow.cancel()
+
+    async def _answer(self, stack: AsyncExitStack, ending: Callable[[], None]) -> LinkSession:
+        """A session, which ends with ``stack``.
+
+        Raises:
+            MoqError: there was none.
+        """
+        try:
+            # Dialling has a limit of its own; this one is for ``redial``.
+            async with asyncio.timeout(None) as self._dialling:
+                return await stack.enter_async_context(self._dial(self.node, ending))
+        except TimeoutError as error:
+            raise SessionClosed("another process is dialled") from error
+        finally:
+            self._dialling = None
 
     async def _watch(self, session: LinkSession) -> bool:
         """Until the session ends or nobody has used it for a while; suspect it when it is silent.

@@ -314,6 +314,26 @@ async def test_a_node_that_is_killed_keeps_its_viewers_waiting_until_its_claim_i
     await until(lambda: b.link(a) is None)
 
 
+async def test_a_node_that_comes_back_as_another_process_is_watched_at_once(cluster):
+    a, b = await two(cluster)
+    station = a.publish(ROOM, 7)
+    await known(b, a)
+    viewer = b.watch(ROOM)
+    await until(lambda: station.feeds)
+    await played(station, viewer)
+
+    await cluster.kill(a)
+    await until(lambda: b.link(a).state == "suspect")
+    again = await cluster.join(port=a.port)
+    assert again.name == a.name
+    back = again.publish(ROOM, 8)
+    await known(b, again)
+    viewer = b.watch(ROOM)
+    await until(lambda: back.feeds, 1.0)
+
+    await played(back, viewer)
+
+
 async def test_a_viewer_on_a_node_that_cannot_be_reached_waits_and_is_served_when_it_can(cluster):
     a, b = await two(cluster)
     station = a.publish(ROOM, 7)

@@ -54,6 +54,7 @@ class ClusterNode:
         self.origin = origin
         self.host = host
         self.listener = listener
+        self.port = listener.port
         self.cluster = cluster
         self.registry: Registry
         self.discovery: Discovery
@@ -63,10 +64,6 @@ class ClusterNode:
         self.counters: Counters
         self.asked: list[str] = []
         """Targets of the sessions that came in."""
-
-    @property
-    def port(self) -> int:
-        return self.listener.port
 
     def mute(self) -> None:
         """Nothing gets through to this node's listener, or from it."""

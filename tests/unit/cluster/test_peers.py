@@ -374,6 +374,19 @@ async def test_a_node_with_a_new_process_is_dialled_anew(net):
     assert viewer.whole == [1, 2, 3]
 
 
+async def test_a_node_with_a_new_process_is_not_waited_for_at_the_old_one(net):
+    net.answers.clear()
+    net.route()
+    net.world.view()
+    await until(lambda: net.link.dials == 1)
+
+    net.link.redial()
+    await until(lambda: net.link.dials == 2)
+    net.answers.set()
+
+    await until(lambda: net.link.state == "up")
+
+
 # What the node says.
 
 
