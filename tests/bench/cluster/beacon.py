@@ -17,6 +17,8 @@ MAX_AGE = 30.0
 PER_SECOND = 25
 """Groups, of one frame each."""
 SIZE = 1200
+KEPT = 200
+"""Groups that a source can still send to who goes on where another way ended."""
 
 
 class Beacon:
@@ -26,20 +28,21 @@ class Beacon:
         self.sequence = -1
         self._edition = edition
         self._feeds: set[Feed] = set()
-        self._latest = b""
+        self._kept: dict[int, bytes] = {}
 
     def write(self) -> None:
         """The next group, now."""
         self.sequence += 1
         mark = time.monotonic_ns().to_bytes(8, "big") + self._edition.to_bytes(2, "big")
-        self._latest = mark + bytes(SIZE - len(mark))
+        self._kept[self.sequence] = mark + bytes(SIZE - len(mark))
+        self._kept.pop(self.sequence - KEPT, None)
         for feed in tuple(self._feeds):
-            self._send(feed)
+            self._send(feed, self.sequence)
 
-    def _send(self, feed: Feed) -> None:
-        group = feed.open_group(self.sequence)
+    def _send(self, feed: Feed, sequence: int) -> None:
+        group = feed.open_group(sequence)
         if group is not None:
-            group.append(Frame(self._latest, 1000 * self.sequence))
+            group.append(Frame(self._kept[sequence], 1000 * sequence))
             group.finish()
             feed.group_ended(group)
 
@@ -67,9 +70,13 @@ class Beacon:
 
     def subscribe(self, feed: Feed) -> None:
         self._feeds.add(feed)
-        if self.sequence >= 0:
-            feed.started(self.sequence)
-            self._send(feed)
+        if self.sequence < 0:
+            return
+        start = feed.demand.start
+        first = self.sequence if start is None else max(start, min(self._kept))
+        feed.started(first)
+        for sequence in range(first, self.sequence + 1):
+            self._send(feed, sequence)
 
     def update(self, feed: Feed) -> None: ...
 
