@@ -116,6 +116,15 @@ class Admission:
         """Who has joined here."""
         return frozenset(self._joined.values())
 
+    def rtts(self) -> dict[str, float]:
+        """Round trips to those who have joined here, where there is a sample."""
+        found = {}
+        for session, node in self._joined.items():
+            rtt = session.transport.stats().rtt_seconds
+            if rtt is not None:
+                found[node] = rtt
+        return found
+
     async def serve(self, session: LiteSession, request: RequestStream) -> None:
         """One node that joins, until it leaves.
 

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 
 from moq_relay import __version__
@@ -64,10 +64,10 @@ class Cluster:
         extensions[PROVE] = Extension(challenges.prove, was_challenged)
         joiner = Joiner(dial, challenges, node=self.node, token=part.token, instance=instance)
         self._embedded: Embedded | None = None
-        road = self._road(redis, joiner)
-        junction = Junction(road) if part.mode == "root" else None
+        self._road = self._lay(redis, joiner)
+        junction = Junction(self._road) if part.mode == "root" else None
         self.registry = Registry(
-            junction or road,
+            junction or self._road,
             node=self.node,
             region=part.region,
             hop=origin.hop,
@@ -78,8 +78,9 @@ class Cluster:
             instance=instance,
         )
         self._attendance = Attendance(part.roots, joiner) if part.mode == "direct" else None
+        self._admission: Admission | None = None
         if junction is not None:
-            self._receive(junction, dial, extensions)
+            self._admission = self._receive(junction, dial, extensions)
         self.discovery = Discovery(origin, self.registry, region=part.region)
         self.dials = 0
         """Sessions that links asked for so far."""
@@ -87,7 +88,7 @@ class Cluster:
         self.links = Links(self._dial_link, self.discovery)
         self._advertiser = Advertiser(origin, self.registry)
 
-    def _road(self, redis: Redis, joiner: Joiner) -> Road:
+    def _lay(self, redis: Redis, joiner: Joiner) -> Road:
         part, times = self.part, self.part.times
         if part.mode == "through":
             # Given up early enough for another root to renew the lease.
@@ -108,12 +109,13 @@ class Cluster:
 
     def _receive(
         self, junction: Junction, dial: Dial, extensions: MutableMapping[int, Extension]
-    ) -> None:
+    ) -> Admission:
         """Let others join here, and come to the registry through here."""
         admission = Admission(dial, node=self.part.node, known=self._knows, clock=time.monotonic)
         gateway = Gateway(junction, admission.joined, timeout=self.part.times.command_timeout)
         extensions[JOIN] = Extension(admission.serve)
         extensions[ROAD] = Extension(gateway.serve)
+        return admission
 
     def _knows(self, node: str, instance: str) -> bool:
         member = self.registry.table.member(node)
@@ -132,6 +134,14 @@ class Cluster:
 
     async def run(self) -> None:
         """Be a member until cancelled, and take leave of the others then."""
+        part = self.part
+        log.info(
+            "cluster entered mode=%s node=%s region=%s roots=%s",
+            part.mode,
+            part.node or "none",
+            part.region or "none",
+            ",".join(part.roots) or "none",
+        )
         self.discovery.start(self.links)
         if self.node:
             self._advertiser.start()
@@ -169,12 +179,19 @@ class Cluster:
         return all(feed.epoch is not None for feed in self.registry.table.feeds())
 
     def rtts(self) -> Mapping[str, float]:
-        """Measured round trips, by node."""
-        measured = {link.node: link.view.rtt_seconds for link in self.links.all()}
+        """Measured round trips, by node: of links, and of sessions by which nodes joined."""
+        joined = {} if self._admission is None else self._admission.rtts()
+        linked = ((link.node, link.view.rtt_seconds) for link in self.links.all())
+        measured: dict[str | None, float | None] = {**joined, **dict(self._to_roots())}
+        measured |= {node: rtt for node, rtt in linked if rtt is not None}
+        return {node: rtt for node, rtt in measured.items() if node and rtt is not None}
+
+    def _to_roots(self) -> Iterator[tuple[str | None, float | None]]:
+        if isinstance(self._road, RootRoad):
+            yield self._road.root, self._road.rtt_seconds
         at = self._attendance
-        if at is not None and at.root is not None and at.joined is not None:
-            measured[at.root] = measured.get(at.root) or at.joined.rtt_seconds
-        return {node: rtt for node, rtt in measured.items() if rtt is not None}
+        if at is not None and at.joined is not None:
+            yield at.root, at.joined.rtt_seconds
 
     @property
     def name_taken(self) -> bool:

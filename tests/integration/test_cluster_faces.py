@@ -82,6 +82,10 @@ async def test_the_tables_are_as_documented(cluster):
         assert (first["node"], first["region"]) == (east.url, "east")
         assert (first["state"], first["broadcasts"], first["roles"]) == ("up", 2, [])
         assert second["roles"] == ["root"]
+        assert 0 < first["rtt_seconds"] < 1, "of the session by which it joined"
+        seen = {node["node"]: node["rtt_seconds"] for node in east.facts("/nodes")["nodes"]}
+        assert 0 < seen[root.url] < 1
+        assert seen[east.url] is None
 
         origins = root.facts("/origins?limit=1")
         (origin,) = origins["origins"]
