@@ -30,7 +30,7 @@ class Limits:
     idle_seconds: float = 30.0
     keep_alive_seconds: float = 5.0
     """Silence after which the peer is asked whether it is there."""
-    streams: int = 1024
+    streams: int = 4096
     """Streams of either kind that the peer may have open at once."""
     connection_bytes: int = 64 * 1024 * 1024
     """Flow control for all streams of a connection; aioquic doubles it as it is used."""
