@@ -180,11 +180,12 @@ class Cluster:
 
     def rtts(self) -> Mapping[str, float]:
         """Measured round trips, by node: of links, and of sessions by which nodes joined."""
-        joined = {} if self._admission is None else self._admission.rtts()
-        linked = ((link.node, link.view.rtt_seconds) for link in self.links.all())
-        measured: dict[str | None, float | None] = {**joined, **dict(self._to_roots())}
-        measured |= {node: rtt for node, rtt in linked if rtt is not None}
-        return {node: rtt for node, rtt in measured.items() if node and rtt is not None}
+        ways: list[tuple[str | None, float | None]] = []
+        if self._admission is not None:
+            ways += self._admission.rtts().items()
+        ways += self._to_roots()
+        ways += [(link.node, link.view.rtt_seconds) for link in self.links.all()]
+        return {node: rtt for node, rtt in ways if node is not None and rtt is not None}
 
     def _to_roots(self) -> Iterator[tuple[str | None, float | None]]:
         if isinstance(self._road, RootRoad):
