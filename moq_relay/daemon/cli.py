@@ -57,6 +57,7 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         clustering.trust(loaded)
         clustering.server(loaded)
         sys.stdout.write(in_force(loaded))
+        sys.stdout.write(f"# In a cluster {clustering.describe(clustering.part(loaded))}.\n")
         for warning in warnings:
             sys.stderr.write(f"moq-relay: warning: {warning}\n")
         return 0

@@ -77,6 +77,22 @@ def part(loaded: Loaded) -> Part:
     )
 
 
+def describe(mine: Part) -> str:
+    """The part in a sentence."""
+    roots = ", ".join(mine.roots)
+    match mine:
+        case Part(mode="standalone"):
+            return "it stands alone: there is no cluster.node and no redis.url"
+        case Part(mode="root", endpoint=None):
+            return "it is a root, and starts the registry by itself in redis.dir"
+        case Part(mode="root"):
+            return "it is a root, and its registry is at redis.url"
+        case Part(mode="direct"):
+            return f"it is a node, its registry is at redis.url, and it joins at {roots}"
+        case _:
+            return f"it is a node, and reaches the registry through {roots}"
+
+
 def warnings(loaded: Loaded) -> list[str]:
     """A line for each setting that has no effect, or opens more than it seems to."""
     cluster, mine = loaded.settings.cluster, part(loaded)

@@ -199,6 +199,33 @@ def test_the_times_of_the_registry_are_settings(settle):
     assert clustering.part(settle()).times.lease == 8
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it stands alone: there is no cluster.node and no redis.url"),
+        (
+            '[cluster]\nnode = "n:1"\n',
+            "it is a root, and starts the registry by itself in redis.dir",
+        ),
+        (f'{REDIS}[cluster]\nnode = "n:1"\n', "it is a root, and its registry is at redis.url"),
+        (
+            f'{REDIS}[cluster]\nnode = "n:1"\nroot = "a"\n',
+            "it is a node, its registry is at redis.url, and it joins at https://a/",
+        ),
+        (
+            '[cluster]\nnode = "n:1"\nroot = ["a", "b"]\ntoken = "node.jwt"\n',
+            "it is a node, and reaches the registry through https://a/, https://b/",
+        ),
+    ],
+)
+def test_check_says_what_part_that_is(settle, capsys, text, said):
+    settle(text)
+
+    assert main(["check", "relay.toml"]) == 0
+
+    assert capsys.readouterr().out.endswith(f"# In a cluster {said}.\n")
+
+
 def test_only_a_root_without_a_redis_starts_a_server(settle):
     assert clustering.server(settle('[cluster]\nnode = "n:1"\n')).name.endswith("-server")
     assert clustering.server(settle()) is None
