@@ -147,6 +147,15 @@ class Oracle:
                     since = self.gone.get(pair, now)
                     self.longest_ghost = max(self.longest_ghost, now - since)
 
+    def unseen(self, station: Station) -> list[Pair]:
+        """Claims of other nodes, older than a second, that it does not see."""
+        old = time.monotonic() - 1.0
+        return [
+            (path, node)
+            for path, node in self.truth()
+            if self.born[path, node] < old and node not in station.sees.get(path, ())
+        ]
+
     def forget_figures(self) -> None:
         """Judge from now on."""
         self.vanished.clear()
