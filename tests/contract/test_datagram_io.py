@@ -130,6 +130,35 @@ class Balky:
         return getattr(self.real, name)(*args)
 
 
+def test_buffers_that_the_kernel_keeps_small_are_one_warning_that_names_the_sysctl(
+    run, monkeypatch, caplog
+):
+    monkeypatch.setattr(datagram_io, "SOCKET_BUFFER", 1 << 30)
+    datagram_io._warn_of_buffers.cache_clear()
+
+    async def body(end):
+        end()
+        end()
+
+    run(body)
+
+    (warning,) = caplog.records
+    assert warning.levelname == "WARNING"
+    assert "sysctl=net.core.rmem_max,net.core.wmem_max wanted=1073741824" in warning.getMessage()
+
+
+def test_buffers_that_are_as_asked_for_are_not_spoken_of(run, monkeypatch, caplog):
+    monkeypatch.setattr(datagram_io, "SOCKET_BUFFER", 1 << 14)
+    datagram_io._warn_of_buffers.cache_clear()
+
+    async def body(end):
+        end()
+
+    run(body)
+
+    assert caplog.records == []
+
+
 def test_a_kernel_without_segments_is_asked_once(run):
     async def body(end):
         there = end()
