@@ -135,7 +135,7 @@ def _nodes(console: Console, answer: Facts) -> None:
     for node in answer["nodes"]:
         here = node["node"] == answer["self"]
         table.add_row(
-            _name(node["node"], style="bold" if here else ""),
+            _node(node["node"], style="bold" if here else ""),
             _name(node["region"]),
             _state(node["state"]),
             _name(", ".join(node["roles"])),
@@ -152,7 +152,7 @@ def _origins(console: Console, answer: Facts) -> None:
     if not answer["origins"]:
         console.print("Nobody has a broadcast there.")
         return
-    table = _table("path", "node", "region", "since", "state")
+    table = _table("path", "node", "region", "since (UTC)", "state")
     for origin in answer["origins"]:
         for number, claim in enumerate(origin["claims"]):
             table.add_row(
@@ -171,7 +171,7 @@ def _routes(console: Console, answer: Facts) -> None:
     if answer["broadcast"] is None:
         console.print(Text(f"Nobody has {short(answer['path'])}."))
         return
-    table = _table("", "node", "region", "state", "link", ">rtt", "since", "why it is there")
+    table = _table("", "node", "region", "state", "link", ">rtt", "since (UTC)", "why")
     for route in answer["routes"]:
         table.add_row(
             Text("→" if route["in_use"] else "", style="bold green"),
@@ -200,8 +200,11 @@ def _name(text: Any, style: str = "") -> Text:
     return Text(short(str(text)), style=style)
 
 
-def _node(name: str | None) -> Text:
-    return Text("this relay") if name is None else _name(name)
+def _node(url: str | None, style: str = "") -> Text:
+    """A node's URL without what all of them have; ``host:port`` is good for every setting."""
+    if url is None:
+        return Text("this relay")
+    return _name(url.removeprefix("https://").removesuffix("/"), style=style)
 
 
 def _state(state: str) -> Text:
@@ -217,5 +220,5 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _moment(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") + " UTC"
+    moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    return moment.isoformat(sep=" ", timespec="seconds")
