@@ -364,7 +364,6 @@ class Registry:
         backoff = Backoff(cap=MAX_BACKOFF_SECONDS)
         while True:
             await self._writer.wake.wait()
-            await pause(self.settings.coalesce)
             self._writer.wake.clear()
             generation = self._membership.generation
             if not self._connected or not self._membership.settled or generation is None:
@@ -373,6 +372,8 @@ class Registry:
             by = Registration(encode(self.node), generation)
             if await self._writer.flush(self._call, by):
                 backoff.reset()
+                # Behind the write, not before it: only who comes in a crowd has to wait.
+                await pause(self.settings.coalesce)
                 continue
             self._sync_wake.set()
             await backoff.pause()

@@ -23,7 +23,7 @@ class RegistrySettings:
     audit: float = 30.0
     """In which every shard is audited once."""
     coalesce: float = 0.005
-    """How long a change waits for others to go along."""
+    """How long after a write the next waits for more changes to go along."""
     shards: int = 16
     """How many, until the registry says how many there are."""
 

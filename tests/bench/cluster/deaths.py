@@ -15,6 +15,8 @@ from tests.support.cluster_process import NodeProcess, eventually
 from tests.support.own_client import make_origin, publish
 
 MOVES = 5
+SETTLED_SECONDS = 2.0
+"""After which a node has gone over to the way that it likes best."""
 LATE_SECONDS = 45.0
 """An old session that says nothing is given up before."""
 WATCHED_AFTER_SECONDS = 4.0
@@ -125,6 +127,7 @@ async def _serving(node: NodeProcess, path: str, holders: list[NodeProcess]) -> 
         found[:] = [holder for holder in holders if holder.url in used]
         return bool(found)
 
+    await asyncio.sleep(SETTLED_SECONDS)
     await eventually(look, "a route is in use")
     return found[0]
 
