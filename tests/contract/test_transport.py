@@ -5,8 +5,14 @@ import asyncio
 import pytest
 import uvloop
 
+from moq_relay.relay.counters import Counters
+from moq_relay.relay.group import Frame, Group
+from moq_relay.relay.retention import Cache, CacheLimits
+from moq_relay.sessions.lite.egress import GroupEgress, Line
+from moq_relay.sessions.scheduler import Scheduler
 from moq_relay.sessions.transport import UNI
-from tests.contract.transports import MAKERS, until
+from moq_relay.wire.lite.versions import VERSIONS
+from tests.contract.transports import MAKERS, Recorder, until
 
 OVER_UDP = sorted(set(MAKERS) - {"memory"})
 
@@ -250,6 +256,64 @@ async def test_streams_beyond_the_credit_wait_for_the_peer_to_finish_others(pair
         again = pair.server.open_uni()
         pair.server.send(again, b"y", fin=True)
         await until(lambda: again in pair.at_client.fins)
+
+
+class Resuming(Recorder):
+    """A session that goes on sending when its transport has room again."""
+
+    def __init__(self, scheduler):
+        super().__init__()
+        self._scheduler = scheduler
+
+    def transport_writable(self):
+        super().transport_writable()
+        self._scheduler.resume()
+
+
+class Anybody:
+    """Owns groups on their way out, and wants nothing of them."""
+
+    def sent(self, group): ...
+    def stopped(self, stream): ...
+    def finished(self): ...
+
+
+async def test_groups_beyond_the_credit_expire_without_a_word_and_the_newest_goes_on(paired):
+    # Given more groups than streams, of which all but the newest are superseded.
+    now = 0.0
+    cache = Cache(CacheLimits(), Counters())
+    async with paired(streams=8) as pair:
+        scheduler = Scheduler(pair.server, backlog_limit=1 << 20)
+        pair.server.events = at_server = Resuming(scheduler)
+        line = Line(pair.server, scheduler, VERSIONS[0], Counters(), lambda: now)
+        groups = [Group(sequence, cache, now=0.0) for sequence in range(20)]
+        sending = []
+        for group in groups:
+            group.append(Frame(b"frame", 0))
+            if group is not groups[-1]:
+                group.superseded_at = 0.0
+            sending.append(GroupEgress(line, group, Anybody(), subscribe=0, max_age=1.0))
+            sending[-1].start()
+        unopened = [egress for egress in sending if not egress.opened]
+        assert len(unopened) >= 12
+
+        # When the superseded ones grow too old, and the streams of the others end.
+        now = 2.0
+        for egress in unopened:
+            if egress.expired:
+                egress.pump()
+        for group in groups:
+            group.finish()
+
+        # Then only the newest takes a stream, and nothing was reset that never had one.
+        opened = len(groups) - len(unopened)
+        await until(lambda: len(pair.at_client.fins) == opened + 1)
+        assert sending[-1].opened
+        assert pair.at_client.calls == []
+        assert [call for call in at_server.calls if call != ("writable",)] == []
+        assert len(scheduler) == 0
+        pair.client.send(pair.client.open_uni(), b"alive", fin=True)
+        await until(lambda: b"alive" in at_server.data.values())
 
 
 async def test_nothing_is_left_of_six_hundred_requests(pair):
