@@ -31,6 +31,9 @@ RATES = (100, 250, 500, 1000)
 RATE_SECONDS = 5.0
 ENOUGH_SECONDS = 0.05
 """A 99th percentile above it is where it stops."""
+AT_ONCE = 4
+"""Members that claim all they have at the same time; with more, the tables in this process can't
+keep up and their roads are given up."""
 WRITERS = 16
 """Roads that the light members share."""
 
@@ -225,9 +228,12 @@ async def _figures(crowd: Crowd, relay: NodeProcess, broadcasts: int) -> list[Fi
 
 
 async def _load(light: list[Light], broadcasts: int) -> None:
+    turn = asyncio.Semaphore(AT_ONCE)
+
     async def one(number: int) -> None:
         mine = [f"load/{n}" for n in range(number, broadcasts, len(light))]
-        await light[number].claim(mine)
+        async with turn:
+            await light[number].claim(mine)
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(len(light)):
