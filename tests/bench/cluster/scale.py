@@ -195,9 +195,8 @@ async def _figures(crowd: Crowd, relay: NodeProcess, broadcasts: int) -> list[Fi
     redis_each = (_redis_bytes(server) - redis_before) / broadcasts
     relay_each = (resident_mb(relay.pid) - relay_before) * (1 << 20) / broadcasts
     figures = [
-        Figure(
-            PART, "members; of them with a compared table", len(light) + len(crowd.holders) + 1, ""
-        ),
+        Figure(PART, "members", len(light) + len(crowd.holders) + 1, ""),
+        Figure(PART, "members whose tables are compared", len(crowd.holders), ""),
         Figure(PART, "broadcasts", broadcasts, ""),
         Figure(PART, "written, in batches", broadcasts / written, "/s"),
         Figure(PART, "time to write and see all in every table", loaded, "s"),
