@@ -216,7 +216,8 @@ class Engine(SteadyConnection):
         """Whether `get_timer` need not be asked before ``until``, by what was sent at ``now``."""
         if self._pacing_at is not None or self.ledger.control or self.deadline_neared:
             return False
-        return until <= now + self._loss.max_ack_delay
+        # No probe is due before the peer has had all the time that it may take for an ACK.
+        return self._handshake_confirmed and until <= now + self._loss.max_ack_delay
 
     def get_timer(self) -> float | None:
         """When `handle_timer` is to be called."""

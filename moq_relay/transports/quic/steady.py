@@ -52,6 +52,8 @@ _TAG_BYTES = 16
 _SAMPLE_BYTES = 16
 _SAMPLE = slice(4 - _NUMBER_BYTES, 4 - _NUMBER_BYTES + _SAMPLE_BYTES)
 """Where header protection samples what follows the packet number (RFC 9001 section 5.4.2)."""
+_LEAST_HEAD = 4
+"""Bytes of the smallest STREAM frame: type, stream id, length."""
 _LEAST_FRAME = 20
 """Bytes of a packet below which no further frame is begun: the head of one takes up to 19."""
 
@@ -116,9 +118,9 @@ class SteadyConnection(QuicConnection):
         self._pacing_at = None
         while ready:
             self._pacing_at = pacer.next_send_time(now=now)
-            if self._pacing_at is not None:
-                break
             fits = min(self._max_datagram_size, room) - overhead
+            if self._pacing_at is not None or fits < _LEAST_HEAD:
+                break
             plain, handlers, ready = self._fill(ready, fits, served)
             if not handlers:
                 break

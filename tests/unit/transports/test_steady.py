@@ -264,19 +264,27 @@ def content(stream, start, stop):
     ),
     max_data=st.sampled_from([3000, 20_000, 1 << 20]),
     max_stream_data=st.sampled_from([1000, 20_000, 1 << 20]),
+    updates=st.integers(0, 2),
 )
 def test_one_stream_leaves_in_packets_of_the_same_size_at_the_same_time(
-    algorithm, steps, max_data, max_stream_data
+    algorithm, steps, max_data, max_stream_data, updates
 ):
     logs = []
     for fast in (True, False):
         link = Link(
             fast=fast, max_data=max_data, max_stream_data=max_stream_data, algorithm=algorithm
         )
+        for _ in range(updates):
+            link.client.request_key_update()
+            link.client.send_ping(3)
+            link.step()
+            link.run(0.1)
+        states = []
         stream = link.server.open(unidirectional=True)
         for size, pause in steps:
             link.server.send_slice(stream, bytes(size), 0, size, fin=False)
             link.step()
+            states.append(state(link.server, link.now))
             link.run(pause)
         link.server.send_slice(stream, b"", 0, 0, fin=True)
         link.step()
@@ -284,7 +292,7 @@ def test_one_stream_leaves_in_packets_of_the_same_size_at_the_same_time(
         assert link.finished == [stream]
         took_part = (link.server.own_packets > 0, link.server.own_acks > 0)
         assert took_part == ((True, True) if fast else (False, False))
-        logs.append((link.log, state(link.server, link.now)))
+        logs.append((link.log, [*states, state(link.server, link.now)]))
 
     assert logs[0] == logs[1]
 
@@ -516,3 +524,176 @@ class Conversation(RuleBasedStateMachine):
 
 TestConversation = Conversation.TestCase
 TestConversation.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+# --- case by case ---------------------------------------------------------------------------------
+
+
+def streams_of(link, count, size):
+    """Streams of the server, each with ``size`` bytes that wait, in a link without a window."""
+    link.server._loss._cc.congestion_window = 1 << 20
+    link.server._loss._pacer.packet_time = None
+    streams = [link.server.open(unidirectional=True) for _ in range(count)]
+    for stream in streams:
+        link.server.send_slice(stream, bytes(size), 0, size, fin=True)
+    return streams
+
+
+@pytest.mark.parametrize("packets", [1, 2, 4, 5])
+def test_streams_take_turns_whatever_the_window_lets_pass_at_once(packets):
+    link = Link()
+    streams = streams_of(link, 3, 30_000)
+    senders = [link.server._streams[stream].sender for stream in streams]
+    loss = link.server._loss
+
+    for _ in range(24 // packets):
+        loss._cc.congestion_window = loss.bytes_in_flight + packets * DATAGRAM
+        link.server.transmit(link.now)
+
+    sent = [sender.highest_offset for sender in senders]
+    assert link.server.own_packets == 24 // packets * packets
+    assert max(sent) - min(sent) <= DATAGRAM
+
+
+def test_what_the_window_has_no_room_for_leaves_when_an_ack_makes_some():
+    link = Link()
+    [stream] = streams_of(link, 1, 5000)
+    loss = link.server._loss
+    loss._cc.congestion_window = 3600 + 30 + 3
+
+    link.step()
+    assert [size for _, size in link.log] == [DATAGRAM] * 3
+    assert link.server.ledger.pending
+    link.run(2 * DELAY + 0.002)
+
+    assert sum(size for _, size in link.log) > 5000
+    link.run(0.1)
+    assert len(link.received[stream]) == 5000
+
+
+def test_a_frame_of_another_kind_leaves_when_an_ack_makes_room_for_it():
+    link = Link()
+    link.server._loss._cc.congestion_window = 3600
+    streams_of(link, 1, 3000)
+    link.server._loss._cc.congestion_window = sum(size for _, size in link.log) + 2 * DATAGRAM
+    link.step()
+    given_up = link.server.open(unidirectional=True)
+    link.server.send_slice(given_up, b"x", 0, 1, fin=False)
+    link.server.reset_stream(given_up, 9)
+    link.step()
+    assert link.server._streams[given_up].sender.reset_pending
+
+    link.run(4 * DELAY)
+
+    assert link.resets == {given_up: 9}
+
+
+def test_small_streams_share_a_packet():
+    link = Link()
+
+    streams = streams_of(link, 5, 100)
+    link.step()
+
+    assert [size for _, size in link.log] == [11 + 16 + 5 * (100 + 4)]
+    link.run(1.0)
+    assert sorted(link.finished) == streams
+
+
+def test_packets_are_of_one_size_but_the_last_so_that_one_call_sends_them():
+    link = Link()
+
+    streams_of(link, 2, 10_000)
+    link.step()
+
+    sizes = [size for _, size in link.log]
+    assert len(sizes) == 18
+    assert set(sizes[:-1]) == {DATAGRAM}
+
+
+def test_a_finished_stream_of_ours_makes_no_packet_and_is_gone():
+    link = Link()
+    streams = streams_of(link, 2, 500)
+    link.step()
+    packets = len(link.log)
+
+    link.run(0.5)
+
+    assert link.finished == streams
+    assert not set(streams) & set(link.server._streams)
+    assert len(link.log) == packets
+    assert not link.server.wants_to_send(link.now)
+
+
+UNUSUAL = {
+    "a datagram": lambda link: link.server.send_datagram_frame(b"x"),
+    "a ping": lambda link: link.server.send_ping(1),
+    "a probe": lambda link: link.server._send_probe(),
+    "a reset": lambda link: link.server.reset_stream(3 + 4 * 1000, 1),
+    "new keys": lambda link: link.server.request_key_update(),
+    "another id": lambda link: link.server.change_connection_id(),
+    "a close": lambda link: link.server.close(),
+    "a challenge": lambda link: link.server._network_paths[0].remote_challenges.append(b"8" * 8),
+    "a new path": lambda link: setattr(link.server._network_paths[0], "is_validated", False),
+    "a due ACK": lambda link: setattr(link.server.space, "ack_at", link.now + 1),
+    "a trace": lambda link: setattr(link.server, "_quic_logger", object()),
+    "another cipher": lambda link: setattr(link.server.keys.send.hp, "_is_chacha20", True),
+    "no takeover": lambda link: setattr(link.server, "takes_over", False),
+}
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_what_is_unusual_is_left_to_aioquic(what):
+    link = Link()
+    link.server._get_or_create_stream_for_send(3 + 4 * 1000)
+    link.server.ledger.control = False
+    assert link.server.steady
+
+    UNUSUAL[what](link)
+
+    assert not link.server.steady
+
+
+def lone_ack(link):
+    """What the client says to a stream's only packet, before it is on its way."""
+    streams_of(link, 1, 500)
+    link.step()
+    link.run(DELAY + 1e-5)
+    [(data, _)] = link.client.datagrams_to_send(link.now + 0.01)
+    return data
+
+
+@pytest.mark.parametrize("spoil", ["tag", "number", "phase", "copy", "address", "id", "short"])
+def test_what_is_not_plainly_an_ack_is_left_to_aioquic(spoil):
+    link = Link()
+    data, server, address = lone_ack(link), link.server, HOME
+    before = server.own_acks
+    match spoil:
+        case "tag":
+            data = data[:-1] + bytes((data[-1] ^ 1,))
+        case "number":
+            data = data[:9] + bytes((data[9] ^ 1,)) + data[10:]
+        case "phase":
+            data = bytes((data[0] ^ 4,)) + data[1:]
+        case "copy":
+            server.receive_datagram(data, address, link.now)
+            before = server.own_acks
+        case "address":
+            address = AWAY
+        case "id":
+            data = data[:1] + server._host_cids[1].cid + data[9:]
+        case "short":
+            data = data[:20]
+
+    server.receive_datagram(data, address, link.now)
+
+    assert server.own_acks == before
+
+
+def test_an_ack_that_came_alone_is_read_here():
+    link = Link()
+    data, before = lone_ack(link), link.server.own_acks
+
+    link.server.receive_datagram(data, HOME, link.now)
+
+    assert link.server.own_acks == before + 1
+    assert link.server.ledger.unacknowledged == 0
