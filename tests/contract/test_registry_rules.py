@@ -1,4 +1,4 @@
-"""The numbered rules of docs/adr/0008-the-registry-in-redis.md, each by a test that fails without it."""
+"""The numbered rules of the registry (docs/adr/0008), each by a test that fails without it."""
 
 import asyncio
 import time
