@@ -158,7 +158,7 @@ class SliceSender:
 
         frame = QuicStreamFrame(data=self._cut(start, stop), offset=start)
         if lost is not None:
-            lost.subtract(start, min(stop, highest))
+            lost.subtract(start, stop)
             if not len(lost):
                 lost = self._lost = None
         if stop > highest:
