@@ -87,6 +87,7 @@ class Embedded:
         self.log = directory / "valkey.log"
         self._binary = binary or find_server()
         self._process: subprocess.Popen[bytes] | None = None
+        self._answered: subprocess.Popen[bytes] | None = None
         if len(os.fsencode(self.socket)) > LONGEST_SOCKET:
             raise ConfigError(
                 f"redis.dir = {directory}: too long for the path of a socket; "
@@ -114,21 +115,32 @@ class Embedded:
         """Return once a server answers: the one that is there, or one that is started now.
 
         Raises:
-            RegistryUnavailable: it ended instead.
+            RegistryUnavailable: it ended before it answered.
             OSError: it cannot be started, or the one that is there is about to end.
         """
-        if self._process is not None and self._process.poll() is not None:
-            ended, self._process = self._process, None
-            logger.warning("embedded registry ended pid=%d code=%d", ended.pid, ended.returncode)
-        if self._process is None:
-            self._start()
-        while not await self._answers():
-            if self._process is not None and self._process.poll() is not None:
-                code, self._process = self._process.returncode, None
-                raise RegistryUnavailable(
-                    f"the embedded registry ended with {code}: {self._last_words()}"
-                )
+        while True:
+            self._bury()
+            if self._process is None:
+                self._start()
+            if await self._answers():
+                self._answered = self._process
+                return
             await pause(LOOK_SECONDS)
+
+    def _bury(self) -> None:
+        """Forget a server of ours that ended.
+
+        One that was killed can still look alive and take no connection, while its threads end; so
+        this is asked before each attempt, and only a server that never answered is a failure.
+        """
+        if self._process is None or self._process.poll() is None:
+            return
+        ended, self._process = self._process, None
+        if ended is not self._answered:
+            raise RegistryUnavailable(
+                f"the embedded registry ended with {ended.returncode}: {self._last_words()}"
+            )
+        logger.warning("embedded registry ended pid=%d code=%d", ended.pid, ended.returncode)
 
     async def stop(self) -> None:
         """End the server if this process started it; it writes down what it has first."""
