@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,23 +21,26 @@ TROUBLE = re.compile(r"\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)"
 """A log line that no test may leave behind."""
 TROUBLE_LINES = 30
 """The first of them and what follows: an exception's trace."""
+PORTS = range(20_000, 32_000)
+"""Below those of outgoing connections: Linux takes 32768 and up (ip(7), ip_local_port_range)."""
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def free_ports(count: int) -> list[int]:
-    """Numbers free for both UDP and TCP on loopback, all different."""
+    """Numbers free for both UDP and TCP on loopback, all different.
+
+    None that the system gives to a connection which asks for any: a relay that is started later, or
+    again, would find it taken.
+    """
     held: list[socket.socket] = []
     ports: list[int] = []
     try:
         while len(ports) < count:
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            held.append(udp)
-            udp.bind(("127.0.0.1", 0))
-            port = udp.getsockname()[1]
-            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            held.append(tcp)
+            port = secrets.choice(PORTS)
             try:
-                tcp.bind(("127.0.0.1", port))
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    held.append(socket.socket(socket.AF_INET, kind))
+                    held[-1].bind(("127.0.0.1", port))
             except OSError:
                 continue
             ports.append(port)

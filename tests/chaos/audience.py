@@ -1,0 +1,93 @@
+"""A viewer of the one broadcast with media at each node, and what all of them missed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+from moq_relay.errors import MoqError
+from tests.bench.cluster.beacon import Beacon, Viewer
+from tests.bench.cluster.stage import viewing
+
+PATIENCE = 15.0
+LOOK_SECONDS = 0.01
+
+
+class Audience:
+    """At most one viewer a node."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._viewers: dict[str, tuple[Viewer, AsyncExitStack]] = {}
+        self._since = time.monotonic()
+        self.missed = 0
+        """Groups between the first and the last that a viewer got, and never got."""
+        self.rejoined = 0
+        self.longest_gap = 0.0
+        """Between two groups at one viewer."""
+
+    async def join(self, node: str, port: int) -> float:
+        """One more viewer; how long until its first group came."""
+        stack = AsyncExitStack()
+        begun = time.monotonic()
+        viewer = Viewer(await stack.enter_async_context(viewing(port)), self._path)
+        self._viewers[node] = viewer, stack
+        await _until(lambda: bool(viewer.moments), f"a viewer at {node} has a group")
+        return time.monotonic() - begun
+
+    async def leave(self, node: str) -> None:
+        """It goes; what it missed until now counts."""
+        if (found := self._viewers.pop(node, None)) is None:
+            return
+        viewer, stack = found
+        self._count(viewer)
+        viewer.leave()
+        self.missed += len(viewer.missed)
+        with suppress(MoqError, OSError):
+            await stack.aclose()
+
+    async def caught_up(self, beacon: Beacon) -> int:
+        """Wait until every viewer has what was sent last, and count; how many they are."""
+        sent = beacon.sequence
+        for node, (viewer, _) in self._viewers.items():
+            await _until(
+                lambda v=viewer: max(v.arrived, default=-1) >= sent,
+                f"the viewer at {node} has group {sent}",
+            )
+        for viewer, _ in self._viewers.values():
+            self._count(viewer)
+        for viewer, _ in self._viewers.values():
+            first, last = min(viewer.arrived), max(viewer.arrived)
+            absent = set(range(first, last)) - viewer.arrived.keys()
+            self.missed += len(absent) + len(viewer.missed)
+            viewer.missed.clear()
+            # What was counted is not counted again after the next fault.
+            viewer.arrived = {number: at for number, at in viewer.arrived.items() if number == last}
+        return len(self._viewers)
+
+    def forget_figures(self) -> None:
+        """Count from now on."""
+        self._since = time.monotonic()
+        self.missed, self.rejoined, self.longest_gap = 0, 0, 0.0
+        for viewer, _ in self._viewers.values():
+            viewer.missed.clear()
+            viewer.joins = 1
+
+    async def end(self) -> None:
+        """All go."""
+        for node in tuple(self._viewers):
+            await self.leave(node)
+
+    def _count(self, viewer: Viewer) -> None:
+        self.rejoined += viewer.joins - 1
+        viewer.joins = 1
+        since = max(self._since, viewer.moments[0]) if viewer.moments else self._since
+        self.longest_gap = max(self.longest_gap, viewer.longest_gap(since, time.monotonic()))
+
+
+async def _until(condition: Callable[[], bool], what: str) -> None:
+    begun = time.monotonic()
+    while not condition():
+        if time.monotonic() - begun > PATIENCE:
+            raise AssertionError(f"not within {PATIENCE:g} s: {what}")
+        await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,31 @@
+"""The Redis that a scenario breaks: a process of this machine, or a container."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.support.redis_server import redis_binary, running
+
+
+class Store(Protocol):
+    """What can be done to it."""
+
+    socket: Path
+
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+    def freeze(self) -> None: ...
+    def thaw(self) -> None: ...
+    def execute(self, *words: Any) -> Any: ...
+    def follow(self, primary: Any) -> None: ...
+    def promote(self) -> None: ...
+
+
+MakeStore = Callable[[Path, bool, bool], AbstractContextManager[Store]]
+"""Directory, whether it replicates, whether it keeps what it knows -> a server that runs."""
+
+
+def process(directory: Path, replicates: bool, aof: bool) -> AbstractContextManager[Store]:
+    """A server process on this machine."""
+    return running(redis_binary(), directory, aof=aof, replicates=replicates)
