@@ -35,6 +35,15 @@ class Audience:
         await _until(lambda: bool(viewer.moments), f"a viewer at {node} has a group")
         return time.monotonic() - begun
 
+    async def look_in(self, port: int, path: str | None = None) -> float:
+        """A viewer who comes, sees one group and goes; how long that took."""
+        begun = time.monotonic()
+        async with viewing(port) as origin:
+            viewer = Viewer(origin, path or self._path)
+            await _until(lambda: bool(viewer.moments), f"a newcomer at port {port} has a group")
+            viewer.leave()
+        return time.monotonic() - begun
+
     async def leave(self, node: str) -> None:
         """It goes; what it missed until now counts."""
         if (found := self._viewers.pop(node, None)) is None:

@@ -20,8 +20,9 @@ class Crowd:
 
     def __init__(self, node: NodeProcess, journal: Journal) -> None:
         self.node = node
-        self.paths: set[str] = set()
+        self.paths: dict[str, Beacon] = {}
         self.connected = False
+        self._kept: set[str] = set()
         self._journal = journal
         self._source = Beacon()
         self._origin = make_origin(linger=0.0)
@@ -46,16 +47,23 @@ class Crowd:
         with suppress(MoqError, OSError):
             await session.aclose()
 
-    def announce(self, path: str) -> None:
-        """One more broadcast."""
-        self.paths.add(path)
-        publish(self._origin, path, self._source)
+    @property
+    def passing(self) -> list[str]:
+        """Broadcasts that may end by chance."""
+        return sorted(self.paths.keys() - self._kept)
+
+    def announce(self, path: str, source: Beacon | None = None) -> None:
+        """One more broadcast; one with a source of its own stays until it is withdrawn by name."""
+        if source is not None:
+            self._kept.add(path)
+        self.paths[path] = source or self._source
+        publish(self._origin, path, self.paths[path])
         self._journal.announced(path, self.node.url)
 
     def withdraw(self, path: str) -> None:
         """One less."""
-        self.paths.discard(path)
-        self._origin.withdraw(path, self._source, clean=True)
+        self._kept.discard(path)
+        self._origin.withdraw(path, self.paths.pop(path), clean=True)
         self._journal.withdrew(path, self.node.url)
 
 
@@ -87,12 +95,12 @@ class Churn:
     def _change(self, crowd: Crowd) -> None:
         chance = self._chance
         if len(crowd.paths) > self._least and chance.random() < 0.5:
-            crowd.withdraw(chance.choice(sorted(crowd.paths)))
+            crowd.withdraw(chance.choice(crowd.passing))
             return
         path = next(self._names)
         other = chance.choice(self._crowds)
         if other.paths and chance.random() < 0.2:
-            path = chance.choice(sorted(other.paths))
+            path = chance.choice(other.passing)
         if path not in crowd.paths:
             crowd.announce(path)
 

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import tests.chaos.registry_faults  # noqa: F401 — they name themselves
+from moq_relay.errors import MoqError
 from tests.chaos.scenario import SCENARIOS, Outcome, Scenario
 from tests.chaos.store import MakeStore, process
 from tests.chaos.world import world_of
@@ -15,7 +16,18 @@ async def run(
     scenario: Scenario, *, seed: int, lease: float, make_store: MakeStore = process
 ) -> Outcome:
     """Break a world of its own; what it showed, and whether that holds."""
+    outcome = Outcome(scenario.name, scenario.title, seed, lease, {})
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        async with world_of(Path(folder), scenario, make_store, seed, lease) as world:
-            bounds = await scenario.run(world)
-            return await world.settle(bounds)
+        try:
+            async with world_of(Path(folder), scenario, make_store, seed, lease) as world:
+                outcome = await world.settle(await scenario.run(world))
+        except (AssertionError, MoqError, OSError, ExceptionGroup) as error:
+            outcome.problems.append(first(error))
+    return outcome
+
+
+def first(error: BaseException) -> str:
+    """What failed inside."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
