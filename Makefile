@@ -1,6 +1,6 @@
 BIN := $(or $(VENV),.venv)/bin
 
-.PHONY: run test check fix bench venv
+.PHONY: run test check fix bench chaos venv
 
 run: venv       ## three relays on this machine as one cluster, with a demo broadcast and a page
 	@$(BIN)/moq-relay dev
@@ -16,6 +16,10 @@ fix: venv       ## mend what ruff can mend
 
 bench: venv     ## the table of docs/performance.md, measured here
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: venv     ## every fault at the default lease, then ten minutes of faults by chance; ARGS="--seed N"
+	@$(BIN)/python -m tests.chaos --write docs/reliability.md $(ARGS)
+	@$(BIN)/python -m tests.chaos --minutes 10 $(ARGS)
 
 venv:
 	@tools/venv

@@ -3,20 +3,31 @@ with every publisher that is left."""
 
 import argparse
 import asyncio
+import random
 import secrets
+import shlex
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from tests.chaos.run import SCENARIOS, run
-from tests.chaos.scenario import Outcome
+from tests.bench.cluster.beacon import PER_SECOND
+from tests.chaos.report import page
+from tests.chaos.run import SCENARIOS, failed, run
+from tests.chaos.scenario import Outcome, Scenario
+from tests.chaos.store import process
+from tests.chaos.world import BROADCASTS, CHANGES_PER_SECOND, World, world_of
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--only", type=lambda value: value.split(","), metavar="NAME,NAME…")
+    parser.add_argument("--minutes", type=float, help="instead: one world, faults at random")
     parser.add_argument("--seed", type=int, help="the same faults at the same chances again")
     parser.add_argument("--lease", type=float, default=8.0, help="seconds; the default is 8")
+    parser.add_argument("--write", type=Path, help="a page like docs/reliability.md")
     parser.add_argument("--list", action="store_true", help="say what there is, and end")
     options = parser.parse_args(arguments)
     for name in options.only or []:
@@ -33,19 +44,79 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{scenario.name:32} {scenario.title}")
         return 0
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
-    names = options.only or list(SCENARIOS)
-    outcomes: list[Outcome] = []
-    for number, name in enumerate(names):
-        print(f"[{number + 1}/{len(names)}] {name}, seed {seed}", file=sys.stderr, flush=True)
-        begun = time.monotonic()
-        outcome = asyncio.run(run(SCENARIOS[name], seed=seed, lease=options.lease))
+    scenarios = [SCENARIOS[name] for name in options.only or SCENARIOS]
+    outcomes = []
+    runs = (
+        each(scenarios, seed, options.lease)
+        if options.minutes is None
+        else at_random(scenarios, seed, options.lease, options.minutes)
+    )
+    for outcome in runs:
         outcomes.append(outcome)
-        print(f"{outcome.line()} ({time.monotonic() - begun:.0f} s)", flush=True)
+        print(f"{outcome.line()} ({outcome.seconds:.0f} s)", flush=True)
         for problem in outcome.problems:
             print(f"    {problem}", flush=True)
     broken = [one.name for one in outcomes if not one.held]
     print(f"{len(outcomes) - len(broken)} held, {len(broken)} broken {' '.join(broken)}")
+    if options.write is not None:
+        command = shlex.join(["python", "-m", "tests.chaos", *(arguments or sys.argv[1:])])
+        constants = {
+            "broadcasts": BROADCASTS,
+            "changes": CHANGES_PER_SECOND,
+            "groups": PER_SECOND,
+        }
+        options.write.write_text(page(outcomes, command, constants))
     return 1 if broken else 0
+
+
+def each(scenarios: Sequence[Scenario], seed: int, lease: float) -> Iterable[Outcome]:
+    """Every fault in a world of its own."""
+    for number, scenario in enumerate(scenarios):
+        say(f"[{number + 1}/{len(scenarios)}] {scenario.name}, seed {seed}")
+        yield asyncio.run(run(scenario, seed=seed, lease=lease))
+
+
+def at_random(
+    scenarios: Sequence[Scenario], seed: int, lease: float, minutes: float
+) -> Iterable[Outcome]:
+    """One world, and one fault after another, by chance."""
+    chance = random.Random(seed)
+    fitting = [one for one in scenarios if one.mixes and one.servers == 1 and not one.lines]
+    world = replace(
+        fitting[0],
+        wired=any(one.wired for one in fitting),
+        noisy=any(one.noisy for one in fitting),
+    )
+    until = time.monotonic() + 60 * minutes
+    outcomes: list[Outcome] = []
+
+    async def live() -> None:
+        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+            async with world_of(Path(folder), world, process, seed, lease) as living:
+                while time.monotonic() < until and all(one.held for one in outcomes):
+                    scenario = chance.choice(fitting)
+                    say(f"{until - time.monotonic():.0f} s left: {scenario.name}")
+                    outcomes.append(await suffer(living, scenario))
+
+    try:
+        asyncio.run(live())
+    except (AssertionError, OSError, ExceptionGroup) as error:
+        outcomes.append(failed(world, seed, lease, error))
+    return outcomes
+
+
+async def suffer(world: World, scenario: Scenario) -> Outcome:
+    """One more fault in a world that has seen some."""
+    await world.members()
+    world.forget_figures()
+    outcome = await world.settle(await scenario.run(world))
+    outcome.name, outcome.title = scenario.name, scenario.title
+    return outcome
+
+
+def say(text: str) -> None:
+    """How far it is, on standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One scenario from beginning to end."""
 
 import tempfile
+import time
 from pathlib import Path
 
 import tests.chaos.registry_faults  # noqa: F401 — they name themselves
@@ -9,25 +10,27 @@ from tests.chaos.scenario import SCENARIOS, Outcome, Scenario
 from tests.chaos.store import MakeStore, process
 from tests.chaos.world import world_of
 
-__all__ = ["SCENARIOS", "run"]
+__all__ = ["SCENARIOS", "failed", "run"]
 
 
 async def run(
     scenario: Scenario, *, seed: int, lease: float, make_store: MakeStore = process
 ) -> Outcome:
     """Break a world of its own; what it showed, and whether that holds."""
-    outcome = Outcome(scenario.name, scenario.title, seed, lease, {})
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         try:
             async with world_of(Path(folder), scenario, make_store, seed, lease) as world:
                 outcome = await world.settle(await scenario.run(world))
         except (AssertionError, MoqError, OSError, ExceptionGroup) as error:
-            outcome.problems.append(first(error))
+            outcome = failed(scenario, seed, lease, error)
+    outcome.seconds = time.monotonic() - begun
     return outcome
 
 
-def first(error: BaseException) -> str:
-    """What failed inside."""
+def failed(scenario: Scenario, seed: int, lease: float, error: BaseException) -> Outcome:
+    """The outcome of a run that did not come to its end."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    said = f"{type(error).__name__}: {error}"
+    return Outcome(scenario.name, scenario.title, seed, lease, {}, problems=[said])
