@@ -74,6 +74,23 @@ async def test_what_is_published_on_one_node_is_watched_on_another(cluster):
     assert session.scheduler.limit == Limits().link_backlog
 
 
+async def test_the_first_viewer_on_another_node_begins_at_the_latest_group(cluster):
+    a, b = await two(cluster)
+    station = a.publish(ROOM)
+    await known(b, a)
+    here = a.watch(ROOM)
+    await until(lambda: station.feeds)
+    await played(station, here, groups=4)
+    latest = station.sequence
+
+    viewer = b.watch(ROOM, Demand(max_age=30.0))
+    await until(lambda: viewer.first is not None)
+    await played(station, here, viewer)
+
+    assert viewer.first == min(viewer.whole) == latest
+    assert viewer.faults == viewer.missing == []
+
+
 async def test_it_is_announced_on_the_other_node_with_its_hops(cluster):
     a, b = await two(cluster)
     a.publish(ROOM, 77)

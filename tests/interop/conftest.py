@@ -16,8 +16,9 @@ from tests.support.relay_process import RelayProcess
 
 REFERENCE = os.environ.get("MOQ_TEST_RELAY") == "reference"
 """Set to "reference" to run these tests against moq-rs's server: what fails there as well is not
-ours. It fails by design where a newer publisher takes over (it waits) or a root is asked for, and
-it loses the end of a finite track when the publisher's network is bad."""
+ours. It fails by design where a newer publisher takes over (it waits), a root is asked for or the
+latest group is to be the first (it reaches back by age), and it loses the end of a finite track
+when the publisher's network is bad."""
 
 
 QUIET_SECONDS = 15

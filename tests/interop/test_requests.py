@@ -130,6 +130,28 @@ PULSE = Track("pulse", frame_bytes=100, frames_per_group=5, frames_per_second=50
 PULSE_AGAIN = replace(PULSE, edition=2)
 
 
+@pytest.mark.parametrize("version", [v for v in VERSIONS if v != "moq-lite-06"])
+async def test_a_first_viewer_begins_at_the_latest_group_though_its_publisher_keeps_more(
+    relay: Relay, version: str
+) -> None:
+    path = f"requests/latest-{version}"
+
+    async with (
+        publishing(relay.url("moqt", "moq-lite-06"), path, (PULSE,)) as publisher,
+        connected(relay.url("moqt", version)) as viewer,
+        asyncio.timeout(SECONDS),
+    ):
+        broadcast = await viewer.announced_broadcast(path)
+        while publisher.groups["pulse"] < 10:
+            await asyncio.sleep(0.05)
+        finished = publisher.groups["pulse"]
+        track = await broadcast.subscribe_track(PULSE.name, WISH)
+        first = await track.recv_group()
+
+    assert first is not None
+    assert first.sequence >= finished - 1
+
+
 class Editions:
     """Whose groups a follower of PULSE got, in the order in which they were complete."""
 

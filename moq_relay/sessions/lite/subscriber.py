@@ -184,7 +184,7 @@ class Subscriber:
             asked[1].write(
                 wire.SubscribeUpdate(
                     demand.priority,
-                    max_age=feed.max_age_ms,
+                    max_age=self._max_age_ms(feed),
                     start=demand.start,
                     floor=_floor(demand),
                     end=demand.end,
@@ -300,11 +300,21 @@ class Subscriber:
             self._relative(feed.track.path),
             feed.track.name,
             demand.priority,
-            max_age=feed.max_age_ms,
+            max_age=self._max_age_ms(feed),
             start=demand.start,
             floor=_floor(demand),
             end=demand.end,
         )
+
+    def _max_age_ms(self, feed: Feed) -> int:
+        """The demand's max age; none for now where it would decide the start and the latest is due.
+
+        Once the publisher has said where it starts, the age only says how long groups are wanted.
+        """
+        demand = feed.demand
+        latest = demand.start is None and not demand.reach
+        by_age = self._version.features.start_floor
+        return 0 if by_age and latest and feed.start is None else feed.max_age_ms
 
     async def _follow_replies(self, feed: Feed, request: RequestStream) -> int | None:
         """Until the publisher ends the track; the group at which it ends, where it says so."""
@@ -312,7 +322,10 @@ class Subscriber:
         while (reply := await request.read_or_end(Slot.SUBSCRIBE_REPLY)) is not None:
             match reply:
                 case wire.SubscribeStart(group):
+                    asked = self._max_age_ms(feed)
                     feed.started(group)
+                    if self._max_age_ms(feed) != asked:
+                        self.update(feed)
                 case wire.SubscribeEnd(group):
                     final = group
                 case wire.SubscribeDrop(start, end, error):
