@@ -22,6 +22,8 @@ class Crowd:
         self.node = node
         self.paths: dict[str, Beacon] = {}
         self.connected = False
+        self.rests = False
+        """Whether nothing changes by chance: nobody would hear of it."""
         self._kept: set[str] = set()
         self._journal = journal
         self._source = Beacon()
@@ -88,7 +90,7 @@ class Churn:
         """Change until cancelled, whenever it goes on."""
         while True:
             await asyncio.sleep(1 / per_second)
-            crowds = [crowd for crowd in self._crowds if crowd.connected]
+            crowds = [crowd for crowd in self._crowds if crowd.connected and not crowd.rests]
             if self.goes_on and crowds:
                 self._change(self._chance.choice(crowds))
 

@@ -26,6 +26,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._spans: dict[Pair, list[Span]] = {}
+        self._lost: dict[str, list[Pair]] = {}
         self.changes = 0
 
     def announced(self, path: str, node: str) -> None:
@@ -44,9 +45,16 @@ class Journal:
 
     def lost(self, node: str) -> None:
         """The node died, or will be taken for dead: all that it had ends just now."""
-        for path, owner in tuple(self.truth()):
-            if owner == node:
-                self.withdrew(path, owner, died=True)
+        self._lost[node] = [pair for pair in self.truth() if pair[1] == node]
+        for path, owner in self._lost[node]:
+            self.withdrew(path, owner, died=True)
+
+    def returned(self, node: str) -> None:
+        """The node lived: what it had when it was lost it has again, since when it had it."""
+        for pair in self._lost.pop(node):
+            spans = self._spans[pair]
+            spans.append(Span(time.monotonic(), spans[-1].wall))
+            self.changes += 1
 
     def truth(self) -> dict[Pair, Span]:
         """What holds now."""

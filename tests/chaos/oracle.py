@@ -43,10 +43,17 @@ class Sampler:
         self._journal = journal
         self._since = time.monotonic()
         """When the last sample that counted was asked for."""
+        self._back = self._since
 
-    def forget(self) -> None:
-        """It begins anew: nothing that it knew binds it."""
-        self.known.clear()
+    def returns(self, *, anew: bool) -> None:
+        """It was away, and counts again: what came to pass meanwhile is not held against it.
+
+        Args:
+            anew: whether it was started; then nothing that it knew binds it.
+        """
+        self.looks, self._back = True, time.monotonic()
+        if anew:
+            self.known.clear()
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -72,13 +79,13 @@ class Sampler:
                 judged.vanished.append(f"{self.node} {pair} at {answered:.2f}")
         for pair, span in held.items():
             if pair not in seen:
-                judged.longest_lag = max(judged.longest_lag, asked - span.born)
+                judged.longest_lag = max(judged.longest_lag, asked - max(span.born, self._back))
         for pair in seen:
             last = journal.last(pair)
             if last is None:
                 judged.invented.append(f"{self.node} {pair}")
             elif last.gone < asked:
-                age = asked - last.gone
+                age = asked - max(last.gone, self._back)
                 if last.died:
                     judged.longest_dead_ghost = max(judged.longest_dead_ghost, age)
                 else:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.cluster.beacon import Beacon
-from tests.bench.cluster.stage import publishing
 from tests.chaos.audience import Audience
 from tests.chaos.crowd import Churn, Crowd
 from tests.chaos.journal import Journal
@@ -23,7 +22,6 @@ from tests.chaos.scenario import SLACK_SECONDS, Bounds, Outcome, Scenario
 from tests.chaos.store import MakeStore, Store
 from tests.chaos.wire import Wire
 from tests.support.cluster_process import ClusterProcess, NodeProcess, eventually
-from tests.support.own_client import publish
 
 ROOTS = ("a", "b")
 THROUGH = "c"
@@ -105,8 +103,7 @@ class World:
     async def start(self, name: str) -> None:
         """Start it again; its publishers and a viewer come back."""
         await asyncio.to_thread(self[name].start)
-        self.samplers[name].forget()
-        self.samplers[name].looks = True
+        self.samplers[name].returns(anew=True)
         await self.crowds[name].connect()
         await self.audience.join(name, self[name].port)
 
@@ -115,20 +112,27 @@ class World:
         self.samplers[name].looks = False
         self._remember_reaped(name)
         await self.audience.leave(name)
+        # It takes leave of the registry before it ends.
+        self.crowds[name].rests = True
+        self.journal.lost(self[name].url)
         await asyncio.to_thread(self[name].stop)
         await self.crowds[name].disconnect()
+        self.crowds[name].rests = False
 
     async def freeze(self, name: str) -> None:
-        """SIGSTOP of a node; its viewer is not judged any more."""
+        """SIGSTOP of a node; its publishers rest, and its viewer is not judged any more."""
         self.samplers[name].looks = False
         await self.audience.leave(name)
+        self.crowds[name].rests = True
         self[name].send(signal.SIGSTOP)
 
     async def thaw(self, name: str) -> None:
-        """SIGCONT."""
+        """SIGCONT; its publishers go on, and a viewer comes back."""
         self[name].send(signal.SIGCONT)
-        await eventually(lambda: self[name].facts("/health"), f"{name} answers again")
-        self.samplers[name].looks = True
+        await eventually(lambda: self[name].get("/health"), f"{name} answers again")
+        self.samplers[name].returns(anew=False)
+        self.crowds[name].rests = False
+        await self.audience.join(name, self[name].port)
 
     def lead(self, name: str, server: Store) -> None:
         """From now on a new connection of this node reaches that server."""
@@ -196,9 +200,7 @@ class World:
             await self.crowds[name].connect()
         self.churn.fill()
         await self.stack.enter_async_context(self.beacon.shining())
-        origin = await self.stack.enter_async_context(publishing(self[THROUGH].port))
-        publish(origin, PULSE, self.beacon)
-        self.journal.announced(PULSE, self[THROUGH].url)
+        self.crowds[THROUGH].announce(PULSE, self.beacon)
         for name in NODES:
             await self.audience.join(name, self[name].port)
         await self.agree(SETTLE_SECONDS)

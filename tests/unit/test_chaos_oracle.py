@@ -131,6 +131,36 @@ def test_what_is_over_and_still_known_is_a_ghost_of_that_age(sampler, journal, c
     assert (judged.longest_ghost, judged.longest_dead_ghost) == ((0.0, 3.0) if died else (3.0, 0.0))
 
 
+def test_who_was_away_is_late_only_since_its_return(sampler, journal, clock):
+    lobby = ("lobby", EAST)
+    journal.announced(*lobby)
+    sampler.sees(ROOM, lobby)
+    journal.withdrew(*ROOM)
+    journal.announced("room", WEST)
+    clock.now += 5.0
+    sampler.returns(anew=False)
+    clock.now += 0.2
+    sampler.sees(ROOM, lobby)
+
+    judged = sampler.judged
+    assert judged.longest_ghost == pytest.approx(0.2)
+    assert judged.longest_lag == pytest.approx(0.2)
+    assert judged.vanished == []
+
+
+@pytest.mark.parametrize(("anew", "vanished"), [(False, 1), (True, 0)])
+def test_who_was_away_still_knows_what_it_knew_unless_it_was_started_anew(
+    sampler, clock, anew, vanished
+):
+    clock.now += 0.1
+    sampler.sees(ROOM)
+    clock.now += 5.0
+    sampler.returns(anew=anew)
+    sampler.sees()
+
+    assert len(sampler.judged.vanished) == vanished
+
+
 def test_what_nobody_announced_was_invented(sampler):
     sampler.sees(ROOM, ("room", WEST))
 
@@ -145,6 +175,20 @@ def test_all_that_a_node_had_ends_with_it(journal, clock):
 
     assert list(journal.truth()) == [("room", WEST)]
     assert journal.last(ROOM).died
+
+
+def test_what_returns_with_its_node_is_as_old_as_before(journal, clock):
+    clock.now += 1.0
+    journal.withdrew(*ROOM)
+    journal.announced("lobby", EAST)
+    clock.now += 1.0
+    journal.lost(EAST)
+    clock.now += 1.0
+    journal.returned(EAST)
+
+    assert list(journal.truth()) == [("lobby", EAST)]
+    assert journal.truth()["lobby", EAST].born == clock.now
+    assert journal.truth()["lobby", EAST].wall == clock.now - 2.0
 
 
 def test_tables_that_all_say_the_log_differ_in_nothing(journal):
