@@ -5,10 +5,10 @@ A mistake of the operator costs one line and exit code 2, never a trace.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from moq_relay import __version__
-from moq_relay.daemon import asking, clustering, dev, logs
+from moq_relay.daemon import asking, certs, clustering, dev, logs
 from moq_relay.daemon.certificates import obtain
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
@@ -16,6 +16,12 @@ from moq_relay.daemon.node import run
 from moq_relay.daemon.sources import load, read_environment, read_file
 from moq_relay.daemon.welcome import SETTINGS
 from moq_relay.errors import ConfigError
+
+OTHERS: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
+    **dict.fromkeys(asking.COMMANDS, asking.main),
+    "certs": certs.main,
+}
+"""Commands that run no relay; each takes its words apart itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +46,8 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         sys.stdout.write(help_text())
         return 0
-    if arguments and arguments[0] in asking.COMMANDS:
-        return asking.main(arguments, environment)
+    if arguments and arguments[0] in OTHERS:
+        return OTHERS[arguments[0]](arguments, environment)
     command = parse(arguments)
     if command.name == "dev":
         return dev.run(command)

@@ -24,11 +24,12 @@ from rich.console import Console
 from rich.text import Text
 
 from moq_relay.cluster.embedded import dying_with_us
+from moq_relay.daemon import certs
 from moq_relay.daemon.demo import PATH
 from moq_relay.daemon.flags import Command
 from moq_relay.daemon.tokens import Key
 from moq_relay.errors import ConfigError
-from moq_relay.transports import tls
+from moq_relay.transports import authority, tls
 
 FORWARDED = ("log", "cache", "limits")
 """Settings that may be given for all three; the others differ between them."""
@@ -88,19 +89,20 @@ def _sections(command: Command) -> list[list[str]]:
 
 
 def prepare(directory: Path, relays: Sequence[Relay]) -> list[Path]:
-    """Make certificate, key, tokens and a file of settings for each; the files."""
-    certificate = tls.generate(["localhost", "127.0.0.1", "::1"])
+    """Make an authority, certificates, key, tokens and a file of settings for each; the files."""
+    ours = authority.found("moq-relay dev", tls.GENERATED_DAYS)
     secret = secrets.token_bytes(32)
     jwk = {"kty": "oct", "alg": "HS256", "k": base64.urlsafe_b64encode(secret).decode()}
     key = Key.of(jwk, "the key of dev")
-    _write(directory / "cert.pem", certificate.pem)
-    _write(directory / "cert.key", certificate.key_pem)
+    _write(directory / "ca.pem", ours.certificate.pem)
     _write(directory / "key.jwk", json.dumps(jwk).encode())
     files = []
     for relay in relays:
         node = f"https://localhost:{relay.port}/"
         token = directory / f"{relay.region}.jwt"
         _write(token, key.sign(cluster=True, node=node, get="").encode())
+        issued = ours.issue(["localhost", "127.0.0.1", "::1"], tls.GENERATED_DAYS)
+        certs.write(directory, relay.region, issued)
         files.append(directory / f"{relay.region}.toml")
         _write(files[-1], _settings(relay, relays[0], directory, token).encode())
     return files
@@ -116,10 +118,10 @@ def _settings(relay: Relay, root: Relay, directory: Path, token: Path) -> str:
 [server]
 listen = "localhost:{relay.port}"
 [server.tls]
-cert = "{directory / "cert.pem"}"
-key = "{directory / "cert.key"}"
+cert = "{directory / relay.region}.pem"
+key = "{directory / relay.region}.key"
 [client.tls]
-root = "{directory / "cert.pem"}"
+root = "{directory / "ca.pem"}"
 [web.http]
 listen = "localhost:{relay.port}"
 [internal]

@@ -19,8 +19,9 @@ ABOUT = """\
   moq-relay nodes              who is in the cluster of a running relay
   moq-relay origins [PREFIX]   who has which broadcast; --limit N, --after PATH
   moq-relay routes PATH        by which way a broadcast comes, and why
+  moq-relay certs init         a private authority; issue NAME …, renew: its certificates
 
-The last three ask the relay at --internal URL (http://127.0.0.1:9101), and take --json.
+nodes, origins and routes ask the relay at --internal URL (http://127.0.0.1:9101), and take --json.
 
 Every setting is a flag, a variable and a key of the file; a flag beats a variable, a variable
 beats the file. Several values are separated by commas."""

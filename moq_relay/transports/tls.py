@@ -108,7 +108,7 @@ def generate(hostnames: Sequence[str]) -> Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=GENERATED_DAYS))
-        .add_extension(x509.SubjectAlternativeName(_names(hostnames)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(general_names(hostnames)), critical=False)
         .sign(key, hashes.SHA256())
     )
     return Certificate(leaf, (), key)
@@ -148,7 +148,12 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"can't read {path}: {error.strerror}") from error
 
 
-def _names(hostnames: Iterable[str]) -> list[x509.GeneralName]:
+def general_names(hostnames: Iterable[str]) -> list[x509.GeneralName]:
+    """Host names and addresses as a certificate holds them.
+
+    Raises:
+        ConfigError: one that no certificate can hold.
+    """
     names: list[x509.GeneralName] = []
     for hostname in dict.fromkeys(hostnames):
         try:
