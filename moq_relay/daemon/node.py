@@ -190,12 +190,19 @@ class Node:
         )
         views = Views(self.origin, self._cluster)
         internal = InternalHttp(metrics.registry(readings), self._readiness, views)
-        await self._serve_http(
+        web_http = await self._serve_http(
             stack, "web.http.listen", self._settings.web.http.listen, public.application()
         )
-        await self._serve_http(
+        inside = await self._serve_http(
             stack, "internal.listen", self._settings.internal.listen, internal.application()
         )
+        # Only now, so that nothing is said to listen before a line that says why there is no relay.
+        for listener, door in zip(self._listeners, self._doors, strict=True):
+            address = Address(*listener.address[:2])
+            log.info("listening udp=%s versions=%s", address, ",".join(door.versions))
+        for name, opened in (("web.http", web_http), ("internal", inside)):
+            for one in opened:
+                log.info("listening %s=%s", name, _bound(one))
 
     async def _listen(self, entry: Listener) -> list[quic.Listener]:
         where = self._loaded.where("server.listen")
@@ -222,11 +229,6 @@ class Node:
                 continue
             opened.append(listener)
             self._doors.append(Door(listener.port, tuple(v.name for v in versions)))
-            log.info(
-                "listening udp=%s versions=%s",
-                Address(address.host, listener.port),
-                ",".join(self._doors[-1].versions),
-            )
         serious = sockets.first_problem(failed) or (failed[0] if not opened else None)
         if serious is not None:
             for listener in opened:
@@ -240,9 +242,9 @@ class Node:
         name: str,
         address: Address | None,
         application: web.Application,
-    ) -> None:
+    ) -> list[socket.socket]:
         if address is None:
-            return
+            return []
         opened = await sockets.bind_tcp(address, self._loaded.where(name))
         runner = web.AppRunner(
             application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
@@ -251,7 +253,7 @@ class Node:
         stack.push_async_callback(runner.cleanup)
         for one in opened:
             await web.SockSite(runner, one).start()
-            log.info("listening %s=%s", name.removesuffix(".listen"), _bound(one))
+        return opened
 
     # Running.
 

@@ -161,6 +161,17 @@ def test_a_port_in_use_is_one_line(tmp_path, kind, name, said):
     )
 
 
+@pytest.mark.parametrize("name", ["web-http-listen", "internal-listen"])
+def test_nothing_is_said_to_listen_before_a_port_in_use(name):
+    (port,) = free_ports(1)
+    with held(socket.SOCK_STREAM, port):
+        code, _, err = finished(*FLAGS, f"--{name}", f"127.0.0.1:{port}")
+
+    assert code == 2
+    assert f"TCP port {port} of 127.0.0.1 is in use" in err.splitlines()[-1]
+    assert "listening" not in err
+
+
 def test_an_address_of_another_machine_is_one_line():
     line = refused(*FLAGS, "--log-level", "error", "--server-bind", "203.0.113.1:4443")
 
