@@ -107,7 +107,7 @@ def scenario(
     Args:
         numbers: those of the design's list of faults.
         servers: Redis servers that can replicate; the first is in use.
-        wired: whether each node's way to Redis can be cut and slowed.
+        wired: whether each node's ways to Redis and to the other nodes can be cut and slowed.
         aof: whether Redis keeps what it knows when it is killed.
         noisy: whether error lines in the relays' logs belong to it.
         log_entries: how many events a feed remembers; None: as usual.

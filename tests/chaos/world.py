@@ -8,7 +8,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 from tests.bench.cluster.beacon import Beacon
 from tests.chaos.audience import Audience
 from tests.chaos.crowd import Churn, Crowd
-from tests.chaos.journal import Journal
+from tests.chaos.front import Front, holder
+from tests.chaos.journal import Journal, Pair
 from tests.chaos.oracle import Judged, Sampler, differences, pairs
 from tests.chaos.scenario import SLACK_SECONDS, Bounds, Outcome, Scenario
 from tests.chaos.store import MakeStore, Store
@@ -53,9 +54,14 @@ class World:
         self.journal = Journal()
         self.judged = Judged()
         times = f"lease = {lease}\nrenew = {self.renew}\nlinger = 1\n"
-        self.cluster = ClusterProcess(directory, [*NODES, FRESH], times=times)
+        names = [*NODES, FRESH]
+        self.cluster = ClusterProcess(directory, names, times=times, fronted=scenario.wired)
         self.wires: dict[str, Wire] = {}
+        """A node's way to Redis, where it has one of its own."""
+        self.fronts: dict[str, Front] = {}
+        """What other nodes reach a node through."""
         self.stack = AsyncExitStack()
+        self._given_up: dict[str, list[Pair]] = {}
         self._scenario = scenario
         self._add_nodes()
         self.crowds = {name: Crowd(self[name], self.journal) for name in NODES}
@@ -148,6 +154,38 @@ class World:
         for name in (*ROOTS, DIRECT, FRESH):
             self.lead(name, server)
 
+    def cut_dials(self, dialler: str, *nodes: str, directions: Iterable[str] = ()) -> None:
+        """What ``dialler`` dialled at these nodes carries nothing ``there`` or ``back``."""
+        for name in nodes:
+            self.fronts[name].cut(dialler, *directions)
+
+    def cut_off(self, name: str) -> None:
+        """Nothing passes between the node and any other, whoever dialled."""
+        for other in self.cluster.nodes.keys() - {name}:
+            self.cut_dials(name, other)
+            self.cut_dials(other, name)
+
+    def mend(self) -> None:
+        """All ways are as they were."""
+        for wire in self.wires.values():
+            wire.delay, wire.jitter, wire.loses = 0.0, 0.0, None
+            wire.mend()
+        for front in self.fronts.values():
+            front.delay, front.jitter = 0.0, 0.0
+            front.mend()
+
+    def give_up(self, name: str) -> None:
+        """The node lives, and will be taken for dead: its table and changes count no more."""
+        self.samplers[name].looks = False
+        self.crowds[name].rests = True
+        self._given_up[name] = self.journal.lost(self[name].url)
+
+    def take_back(self, name: str) -> None:
+        """It is about to be in touch again, with all that it had."""
+        self.journal.returned(self._given_up.pop(name))
+        self.crowds[name].rests = False
+        self.samplers[name].returns(anew=False)
+
     # What nodes say.
 
     async def until(self, condition: Callable[[], object], what: str, seconds: float = 20) -> float:
@@ -168,6 +206,11 @@ class World:
         return self._reaped + sum(
             node.counter("moq_cluster_reaped_nodes_total") for node in running
         )
+
+    def _dialler(self, port: int) -> str:
+        """The node that dials from there."""
+        running = [node for node in self.cluster.nodes.values() if node.running]
+        return holder(port, {node.pid: node.name for node in running})
 
     def _remember_reaped(self, name: str) -> None:
         self._reaped += self[name].counter("moq_cluster_reaped_nodes_total")
@@ -192,8 +235,12 @@ class World:
         """Everything runs, and all know everything."""
         if self._scenario.wired:
             for name in (*ROOTS, DIRECT, FRESH):
-                wire = Wire(self.directory / f"{name}.sock", self.redis.socket)
+                wire = Wire(self.directory / f"{name}.sock", self.redis.socket, self.chance)
                 self.wires[name] = await self.stack.enter_async_context(wire)
+            for name in (*NODES, FRESH):
+                node = self[name]
+                front = Front(node.advertised, node.port, self._dialler, self.chance)
+                self.fronts[name] = await self.stack.enter_async_context(front)
         self.lead_all(self.redis)
         await self.cluster.start(*NODES)
         for name in NODES:

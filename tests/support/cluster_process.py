@@ -30,6 +30,8 @@ class NodeProcess(RelayProcess):
         super().__init__(directory, ["every version"], "")
         self.name = name
         self.port, self.internal_port = ports
+        self.advertised = self.port
+        """Where the others dial it; another port where something stands in between."""
         self.ports = {"every version": self.port}
         self.web_port = self.port
         self.toml = toml
@@ -42,7 +44,7 @@ class NodeProcess(RelayProcess):
     @property
     def url(self) -> str:
         """Its name in the cluster."""
-        return node_url(f"localhost:{self.port}")
+        return node_url(f"localhost:{self.advertised}")
 
     @property
     def moqt(self) -> str:
@@ -92,15 +94,23 @@ class NodeProcess(RelayProcess):
 
 
 class ClusterProcess:
-    """Nodes that trust each other: one key, one certificate, a token for each."""
+    """Nodes that trust each other: one key, one certificate, a token for each.
 
-    def __init__(self, directory: Path, names: Iterable[str], *, times: str = QUICK) -> None:
+    Where they are ``fronted``, each advertises a port of its own that it does not listen on.
+    """
+
+    def __init__(
+        self, directory: Path, names: Iterable[str], *, times: str = QUICK, fronted: bool = False
+    ) -> None:
         self.directory = directory
         self.times = times
         self.nodes: dict[str, NodeProcess] = {}
         names = list(names)
-        ports = free_ports(2 * len(names))
-        self._ports = dict(zip(names, zip(ports[::2], ports[1::2], strict=True), strict=True))
+        ports = free_ports((3 if fronted else 2) * len(names))
+        listened = iter(ports[: 2 * len(names)])
+        self._ports = dict(zip(names, zip(listened, listened, strict=True), strict=True))
+        advertised = ports[-len(names) :] if fronted else ports[: 2 * len(names) : 2]
+        self._advertised = dict(zip(names, advertised, strict=True))
         certificate = tls.generate(["localhost", "127.0.0.1"])
         secret = secrets.token_bytes(32)
         jwk = {"kty": "oct", "alg": "HS256", "k": base64.urlsafe_b64encode(secret).decode()}
@@ -114,7 +124,7 @@ class ClusterProcess:
 
     def address(self, name: str) -> str:
         """``localhost:port`` of a node, started or not."""
-        return f"localhost:{self._ports[name][0]}"
+        return f"localhost:{self._advertised[name]}"
 
     def add(self, name: str, *, cluster: str = "", rest: str = "") -> NodeProcess:
         """A node with its own token and region; ``cluster`` and ``rest`` are more TOML."""
@@ -139,6 +149,7 @@ class ClusterProcess:
     def add_as_written(self, name: str, toml: str) -> NodeProcess:
         """A node by its own file."""
         node = NodeProcess(self.directory / name, name, toml, self._ports[name])
+        node.advertised = self._advertised[name]
         self.nodes[name] = node
         return node
 

@@ -69,6 +69,8 @@ class RedisServer:
         self.port = port
         self.socket = directory / "redis.sock"
         self.url = f"unix://{self.socket}"
+        self.environment: dict[str, str] = {}
+        """What the process gets beside this one's own, from its next start on."""
         self._command = [
             *(binary, "--port", str(port), "--bind", "127.0.0.1", "--protected-mode", "no"),
             *("--unixsocket", str(self.socket), "--unixsocketperm", "700"),
@@ -92,7 +94,9 @@ class RedisServer:
         """Start it and do not wait."""
         self.socket.unlink(missing_ok=True)
         with (self.directory / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=os.environ | self.environment
+            )
 
     def answers(self) -> bool:
         """Whether it is there and has loaded what it keeps."""

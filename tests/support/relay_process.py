@@ -69,6 +69,8 @@ class RelayProcess:
         self.ports: Mapping[str, int] = dict(zip(versions, udp, strict=True))
         self.web_port = udp[0]
         self.log_path = directory / "relay.log"
+        self.environment: dict[str, str] = {}
+        """What the process gets beside this one's own, from its next start on."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -115,7 +117,7 @@ class RelayProcess:
                 command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment(),
+                env=environment() | self.environment,
                 cwd=self._directory,
             )
         deadline = time.monotonic() + START_SECONDS
