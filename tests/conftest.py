@@ -22,6 +22,7 @@ REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in {"", "0"}
 """With it a skip fails the run: CI has everything installed, so nothing may be left out."""
 
 TOOLS = {
+    "systemd-analyze": "systemd",
     "chromium": "chromium",
     "node": "nodejs",
     "npm": "npm",

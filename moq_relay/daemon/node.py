@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import gc
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -24,6 +25,7 @@ from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.http import Door, PublicHttp
 from moq_relay.daemon.internal import InternalHttp, Readiness
+from moq_relay.daemon.notify import Manager
 from moq_relay.daemon.readings import Lag, Readings
 from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Loaded
@@ -125,6 +127,7 @@ class Node:
         self._listeners: list[quic.Listener] = []
         self._doors: list[Door] = []
         self._demo = Demo(lambda: len(self._host.sessions)) if settings.demo.enabled else None
+        self._manager = Manager(os.environ)
         self._stopping = asyncio.Event()
 
     @classmethod
@@ -259,7 +262,10 @@ class Node:
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            chores = [tasks.create_task(self._keep_house(), name="housekeeping")]
+            chores = [
+                tasks.create_task(self._keep_house(), name="housekeeping"),
+                tasks.create_task(self._manager.watch(), name="watchdog"),
+            ]
             if self._cluster is not None:
                 chores.append(tasks.create_task(self._cluster.run(), name="cluster"))
             if self._demo is not None:
@@ -279,6 +285,7 @@ class Node:
 
     def _stop(self, number: signal.Signals) -> None:
         log.info("relay stopping signal=%s sessions=%d", number.name, len(self._host.sessions))
+        self._manager.stopping()
         self._stopping.set()
 
     async def _keep_house(self) -> None:
@@ -333,6 +340,7 @@ class Node:
         )
         if self._authority.refuses_all:
             log.warning("everybody is refused, because nothing is public; %s", OPEN)
+        self._manager.ready(f"serving, version {__version__}")
         if greet:
             welcome.greet(self._listeners[0].port, self._settings)
 
