@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from moq_relay.cluster import targets
@@ -36,7 +37,7 @@ class Dial(Protocol):
             url: as ``node_url`` makes it.
             target: ``/path?query`` of the session. A token in it is sent once the certificate of
                 the other side was verified, unless the settings say not to verify.
-            use: what it is for.
+            use: what it is for; its ``peer`` is filled in.
             address: where to connect instead of asking for the addresses of the URL's host; the
                 certificate has to be valid for the host all the same.
 
@@ -72,6 +73,7 @@ class Dialler:
     ) -> AsyncIterator[LiteSession]:
         host, port = host_port(url)
         sessions: list[LiteSession] = []
+        use = replace(use, peer=f"node {url}")
 
         def accept(arrival: Arrival, transport: Transport) -> Events:
             version = self._versions[arrival.protocol or ""]

@@ -12,6 +12,8 @@ from moq_relay.cluster.targets import TOKEN
 from moq_relay.daemon.auth import Authority, bearer
 from moq_relay.daemon.demo import CLOCK, PATH, RATE, SCENE
 from moq_relay.errors import (
+    ControlTimeout,
+    DeliveryTimeout,
     Evicted,
     NotFound,
     Old,
@@ -257,8 +259,10 @@ def _polite(answer: Answer) -> Answer:
             status, text = 400, str(error)
         except (NotFound, Unroutable, Evicted, Old) as error:
             status, text = 404, str(error)
+        except (ControlTimeout, DeliveryTimeout) as error:
+            status, text = 504, str(error)
         except RequestError as error:
-            status, text = 502, f"{type(error).__name__}: {error}"
+            status, text = 502, str(error)
         return web.Response(status=status, text=f"{text}\n", headers=EVERYWHERE)
 
     return polite

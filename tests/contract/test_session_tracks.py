@@ -5,12 +5,14 @@ import itertools
 
 import pytest
 
+from moq_relay.relay.feed import Demand
 from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.frames import Datagram, FrameDecoder, encode_datagram
 from moq_relay.wire.lite.messages import BiStream
 from moq_relay.wire.lite.versions import LITE_02, LITE_03, LITE_04, LITE_05, LITE_06, VERSIONS
 from moq_relay.wire.version import Slot
 from tests.support.node import Clock, node, until
+from tests.support.station import Listening
 
 NEW = [LITE_05, LITE_06]
 OLD = [LITE_02, LITE_03, LITE_04]
@@ -359,6 +361,26 @@ async def test_the_code_with_which_a_publisher_gives_up_is_passed_on(version, co
 
         sending.stream.reset(code)
         assert await watched.stream.was_reset() == passed
+
+
+async def test_what_a_publisher_gives_up_with_is_told_in_words(version):
+    async with node() as relay:
+        publisher = await relay.publisher(version, "a")
+        reader = Listening(frames=1, size=1)
+        relay.origin.subscribe("a", "t", reader, Demand())
+        sending = await publisher.accept(0)
+
+        given_up = sending.group(0, b"x", fin=False)
+        await until(lambda: reader.first is not None)
+        given_up.reset(5)
+        await until(lambda: reader.faults)
+        sending.stream.reset(0x33)
+        await until(lambda: reader.over)
+
+        assert [fault.partition(": ")[2] for fault in reader.faults] == [
+            "the publisher says: the reader is too far behind (code 0x5)",
+            "NotFound the publisher says: no such track or group (code 0x33)",
+        ]
 
 
 async def test_a_viewer_that_stops_one_group_gets_the_next(version):

@@ -163,6 +163,7 @@ async def test_a_group_of_the_past_is_fetched_over_the_link(cluster):
     await until(lambda: not group.open)
 
     assert isinstance(group.error, NotFound)  # what a station says of the past
+    assert str(group.error) == f"node {a.name} says: no such track or group (code 0x33)"
 
 
 # One link, one subscription.

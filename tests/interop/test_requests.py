@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import urllib.error
 from dataclasses import replace
 from itertools import product
 
@@ -82,6 +83,22 @@ async def test_a_track_that_the_publisher_lacks_is_refused_by_its_code(
     protocol = moq.protocol_error(refusal.value)
     assert protocol is not None, described(refusal.value)
     assert protocol.code == NOT_FOUND, described(refusal.value)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_track_that_the_publisher_lacks_is_not_found_over_http_either(
+    relay: Relay, version: str
+) -> None:
+    path = f"requests/lacking-http-{version}"
+
+    async with publishing(relay.url("moqt", version), path, (STATUS,)):
+        while path not in await asyncio.to_thread(relay.get, "/announced", internal=False):
+            await asyncio.sleep(0.05)
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            await asyncio.to_thread(relay.get, f"/fetch/{path}/nothing", internal=False)
+
+    assert refusal.value.code == 404
+    assert refusal.value.read() == b"the publisher says: no such track or group (code 0x33)\n"
 
 
 async def first_group(broadcast: moq.BroadcastConsumer, name: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from moq_relay.cluster.admission import Admission
 from moq_relay.cluster.channel import JOIN, PROVE, ROAD
@@ -109,6 +110,7 @@ class Street:
             if house is None or not house.reachable:
                 raise DialFailed("nobody is there")
             near, far = pair()
+            use = replace(use, peer=f"node {url}")
             session = LiteSession(near, LITE_05, own.context, target=target, dialled=True, use=use)
             near.events = session
             arrival = Arrival("memory", own.url, LITE_05.alpn, None)

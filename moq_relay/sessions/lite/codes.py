@@ -25,6 +25,25 @@ REQUEST_CODES: dict[type[RequestError], int] = {
     errors.FrameTooLarge: 0x38,
     errors.TimestampMismatch: 0x39,
 }
+MEANINGS: dict[type[RequestError], str] = {
+    errors.Internal: "internal error",
+    errors.Cancelled: "cancelled",
+    errors.DeliveryTimeout: "not delivered in time",
+    errors.SessionClosed: "its session ended",
+    errors.GoingAway: "it is about to leave",
+    errors.TooFarBehind: "the reader is too far behind",
+    errors.MalformedTrack: "the track breaks its own rules",
+    errors.ControlTimeout: "no answer in time",
+    errors.GroupTooLarge: "the group is too large",
+    errors.NotFound: "no such track or group",
+    errors.Old: "the group is too old",
+    errors.Evicted: "the group left the cache",
+    errors.Unroutable: "no such broadcast",
+    errors.WrongSize: "a frame ended too early or too late",
+    errors.FrameTooLarge: "a frame is too large",
+    errors.TimestampMismatch: "a timestamp does not fit its track",
+}
+"""What operators read of an error that came as a code."""
 SESSION_CODES: dict[type[SessionError], int] = {
     errors.Unauthorized: 2,
     errors.ProtocolViolation: 3,
@@ -54,8 +73,10 @@ def of_session(error: SessionError) -> int:
     return SESSION_CODES.get(type(error), INTERNAL)
 
 
-def error(code: int) -> RequestError:
+def error(code: int, who: str = "the peer") -> RequestError:
     """What a peer means by resetting a stream with ``code``; unknown ones are internal errors."""
     if code >= APPLICATION:
         return ApplicationError(code)
-    return _BY_CODE.get(code, Internal)(f"the peer gave up with code {code:#x}")
+    kind = _BY_CODE.get(code)
+    meaning = "something that this relay does not know" if kind is None else MEANINGS[kind]
+    return (kind or Internal)(f"{who} says: {meaning} (code {code:#x})")

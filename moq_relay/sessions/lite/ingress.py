@@ -35,6 +35,7 @@ class Inlet:
         "frame_limit",
         "held",
         "message_limit",
+        "peer",
         "stop",
         "version",
     )
@@ -48,6 +49,7 @@ class Inlet:
         *,
         frame_limit: int,
         message_limit: int,
+        peer: str,
     ) -> None:
         self.feeds: dict[int, Feed] = {}
         """The subscriptions of this session by their id."""
@@ -59,6 +61,8 @@ class Inlet:
         self.stop = stop
         self.frame_limit = frame_limit
         self.message_limit = message_limit
+        self.peer = peer
+        """Who sends, in what is told of its errors."""
 
 
 class GroupIngress:
@@ -106,7 +110,7 @@ class GroupIngress:
 
     def reset(self, code: int) -> None:
         """The publisher gave the group up: so do all who read it."""
-        error = codes.error(code)
+        error = codes.error(code, self._inlet.peer)
         self._inlet.counters.resets_in[type(error).__name__] += 1
         self.abort(error)
 

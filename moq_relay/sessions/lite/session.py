@@ -71,6 +71,7 @@ class LiteSession:
         clock, counters = context.origin.clock, context.counters
         self.scheduler = Scheduler(transport, context.limits.viewer_backlog)
         line = Line(transport, self.scheduler, version, counters, clock)
+        self._use = use or Use()
         self._inlet = Inlet(
             version,
             counters,
@@ -78,10 +79,10 @@ class LiteSession:
             transport.stop,
             frame_limit=context.limits.frame_bytes,
             message_limit=context.limits.message_bytes,
+            peer=self._use.peer,
         )
         self.subscriber = Subscriber(self, self._inlet, context)
         self.publisher = Publisher(line, context, self.subscriber)
-        self._use = use or Use()
         self.opening = Opening(self, context, target=target, dialled=dialled, use=self._use)
         self._services = Services(self, context.extensions)
         self._context = context
@@ -170,7 +171,7 @@ class LiteSession:
         self._contain(self.publisher.stopped, stream)
         request = self._requests.get(stream)
         if request is not None and not self._is_ours(stream):
-            request.stopped(codes.error(code))
+            request.stopped(codes.error(code, "the viewer"))
 
     def stream_finished(self, stream: int) -> None:
         self._contain(self.publisher.finished, stream)
@@ -235,7 +236,8 @@ class LiteSession:
             return
         if self.opening.carries(stream):
             self.close(codes.NO_ERROR, "the peer ended its session stream")
-        request.fail(codes.error(code))
+        who = self._use.peer if self._is_ours(stream) else "the viewer"
+        request.fail(codes.error(code, who))
 
     def _feed_uni(self, stream: int, data: bytes, fin: bool) -> None:
         """A group's stream, or one that still has to say what it is."""

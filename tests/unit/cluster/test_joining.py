@@ -246,7 +246,7 @@ async def test_to_others_the_streams_of_nodes_are_unknown(town, kind):
         async with town.dial(viewer)(ROOT, to_link(NODE, token), QUIET) as session:
             channel = await open_channel(session, kind)
             channel.send(join=1, road=1, instance="")
-            with pytest.raises(RequestError, match="gave up with code 0x1"):
+            with pytest.raises(RequestError, match=r"says: cancelled \(code 0x1\)"):
                 await channel.receive()
             assert not session.over
 

@@ -9,7 +9,15 @@ from moq_relay.daemon.auth import Authority
 from moq_relay.daemon.http import PublicHttp
 from moq_relay.daemon.tokens import Key
 from moq_relay.daemon.values import Public
-from moq_relay.errors import DeliveryTimeout, Evicted, NotFound
+from moq_relay.errors import (
+    ControlTimeout,
+    DeliveryTimeout,
+    Evicted,
+    Internal,
+    NotFound,
+    Old,
+    Unroutable,
+)
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.feed import TrackInfo
 from moq_relay.relay.group import Frame
@@ -101,7 +109,11 @@ async def test_a_numbered_group_is_asked_of_the_source(client, source):
     [
         (NotFound("no such group"), (404, "no such group\n")),
         (Evicted("gone"), (404, "gone\n")),
-        (DeliveryTimeout("slow"), (502, "DeliveryTimeout: slow\n")),
+        (Old("superseded"), (404, "superseded\n")),
+        (Unroutable("nobody has it"), (404, "nobody has it\n")),
+        (DeliveryTimeout("slow"), (504, "slow\n")),
+        (ControlTimeout("mute"), (504, "mute\n")),
+        (Internal("broken"), (502, "broken\n")),
     ],
 )
 async def test_a_group_that_fails_is_a_status_and_a_reason(client, source, error, answer):
@@ -111,6 +123,15 @@ async def test_a_group_that_fails_is_a_status_and_a_reason(client, source, error
         source.fetched[0][2].abort(error)
 
     assert getting.result() == answer
+
+
+async def test_a_track_that_the_source_refuses_is_a_status_and_a_reason(client, source):
+    async with asyncio.TaskGroup() as tasks:
+        getting = tasks.create_task(said(client.get("/fetch/room/a/video")))
+        await asked(source)
+        source.feeds[0].ended(NotFound("no such track"))
+
+    assert getting.result() == (404, "no such track\n")
 
 
 async def test_a_track_that_ends_without_a_group_is_not_found(client, source):
