@@ -17,7 +17,7 @@ from tests.bench.cluster.beacon import Beacon
 from tests.chaos.audience import Audience
 from tests.chaos.crowd import Churn, Crowd
 from tests.chaos.front import Front, holder
-from tests.chaos.journal import Journal, Pair
+from tests.chaos.journal import Journal
 from tests.chaos.oracle import Judged, Sampler, differences, pairs
 from tests.chaos.scenario import SLACK_SECONDS, Bounds, Outcome, Scenario
 from tests.chaos.store import MakeStore, Store
@@ -61,7 +61,6 @@ class World:
         self.fronts: dict[str, Front] = {}
         """What other nodes reach a node through."""
         self.stack = AsyncExitStack()
-        self._given_up: dict[str, list[Pair]] = {}
         self._scenario = scenario
         self._add_nodes()
         self.crowds = {name: Crowd(self[name], self.journal) for name in NODES}
@@ -178,11 +177,11 @@ class World:
         """The node lives, and will be taken for dead: its table and changes count no more."""
         self.samplers[name].looks = False
         self.crowds[name].rests = True
-        self._given_up[name] = self.journal.lost(self[name].url)
+        self.journal.lost(self[name].url)
 
     def take_back(self, name: str) -> None:
         """It is about to be in touch again, with all that it had."""
-        self.journal.returned(self._given_up.pop(name))
+        self.journal.returned(self[name].url)
         self.crowds[name].rests = False
         self.samplers[name].returns(anew=False)
 
