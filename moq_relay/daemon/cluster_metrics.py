@@ -29,7 +29,7 @@ def _kinds(
 ) -> Callable[[Readings], list[Sample]]:
     def samples(node: Readings) -> list[Sample]:
         found = {} if node.cluster is None else read(node.cluster.registry.status)
-        return by_label(Counter(found), known)
+        return by_label(found, known)
 
     return samples
 
@@ -77,24 +77,28 @@ CLUSTER: tuple[Family, ...] = (
         G,
         "1 while the registry can be reached: Redis, or a root that reaches it.",
         _status(lambda status: status.connected),
+        join=min,
     ),
     Family(
         "moq_cluster_isolated",
         G,
         "1 while this node serves from its copy of the table and is no member in good standing.",
         _status(lambda status: status.isolated is not None),
+        join=max,
     ),
     Family(
         "moq_cluster_staleness_seconds",
         G,
         "Since the copy of the table was last proven; more than twice `cluster.renew` is trouble.",
         _status(lambda status: status.staleness_seconds),
+        join=max,
     ),
     Family(
         "moq_cluster_clock_error_seconds",
         G,
         "Bound of the error in this node's estimate of Redis' clock.",
         _status(lambda status: status.clock_error_seconds or 0.0),
+        join=max,
     ),
     Family(
         "moq_cluster_redis_faults",
@@ -103,6 +107,7 @@ CLUSTER: tuple[Family, ...] = (
         "Only nodes that reach it themselves know.",
         _kinds(lambda status: dict.fromkeys(status.facts.faults, 1), CHECKS),
         ("check",),
+        join=max,
     ),
     Family(
         "moq_cluster_nodes",
@@ -110,12 +115,14 @@ CLUSTER: tuple[Family, ...] = (
         "Members, as this node sees them. Shared by all: read it by `max by (cluster, …)`.",
         _nodes,
         ("peer_region", "state"),
+        join=max,
     ),
     Family(
         "moq_cluster_broadcasts",
         G,
         "Paths in this node's copy of the table. Shared by all: read it by `max by (cluster)`.",
         _claims,
+        join=max,
     ),
     Family(
         "moq_cluster_claims",
@@ -128,6 +135,7 @@ CLUSTER: tuple[Family, ...] = (
         G,
         "Claims that are kept without proof, since the registry lost data.",
         _status(lambda status: status.stale_routes),
+        join=max,
     ),
     Family(
         "moq_cluster_events",

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 
 from moq_relay.cluster import keys as keys_of_redis
 from moq_relay.cluster.acl import acl_rules
@@ -13,6 +17,7 @@ from moq_relay.daemon import metrics
 from moq_relay.daemon.check import toml
 from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Key, keys
+from moq_relay.relay.histogram import LATENCY
 from moq_relay.wire.lite.versions import VERSIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -59,6 +64,11 @@ METRICS = f"""{WRITTEN}
 totals count from the start of the process. Every combination of labels that is known beforehand is
 there from the start, at 0. Besides these there are the `process_` metrics of the Prometheus client:
 CPU seconds, resident memory, open files, start time.
+
+Every metric but those has the label `relay_region`, the relay's own `cluster.region`. A histogram
+has the parts `_bucket`, `_sum` and `_count`. What is exact is the sum and the count, and so the
+mean; a quantile is only as fine as its bucket. Bounds of round trips and latencies, in seconds:
+{", ".join(f"{bound:g}" for bound in LATENCY)}.
 
 | name | type | labels | meaning |
 |---|---|---|---|
@@ -153,18 +163,22 @@ def _default(key: Key) -> str:
     return "unset" if key.default is None or key.default == () else f"`{toml(key.default)}`"
 
 
+KINDS = {
+    CounterMetricFamily: "counter",
+    GaugeMetricFamily: "gauge",
+    HistogramMetricFamily: "histogram",
+}
+
+
 def metric_table() -> str:
     """The text of docs/metrics.md."""
     rows = [METRICS]
     for family in metrics.FAMILIES:
-        kind = "counter" if family.kind is CounterMetricFamily else "gauge"
+        kind = KINDS[family.kind]
         labels = ", ".join(f"`{name}`" for name in family.labels)
         rows.append(f"| `{family.sample_name}` | {kind} | {labels} | {family.meaning} |\n")
     told = ", ".join(f"`{name}`" for name in metrics.INFO_LABELS)
-    rows += [
-        f"| `{metrics.LAG}` | histogram | | {metrics.LAG_MEANING} |\n",
-        f"| `moq_relay_info` | gauge | {told} | {metrics.INFO_MEANING} |\n",
-    ]
+    rows.append(f"| `moq_relay_info` | gauge | {told} | {metrics.INFO_MEANING} |\n")
     transports = ", ".join(f"`{name}`" for name in metrics.TRANSPORTS)
     versions = ", ".join(f"`{version.name}`" for version in VERSIONS)
     reasons = ", ".join(f"`{name}`" for name in metrics.REASONS)
@@ -172,7 +186,7 @@ def metric_table() -> str:
         f"\n`transport` is one of {transports}; `version` one of {versions}.\n",
         "`direction` is `in`, from publishers, or `out`, to viewers.\n",
         f"`reason` of a reset is one of {reasons}.\n",
-        "`peer_region` is a `cluster.region` of the members; `relay_region` is this relay's own.\n",
+        "`peer_region` is a `cluster.region` of the members.\n",
     ]
     return "".join(rows)
 

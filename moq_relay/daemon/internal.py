@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
+from moq_relay.daemon import exposition
 from moq_relay.daemon.views import HIGHEST_LIMIT, LIMIT, Views
 from moq_relay.errors import WireError
 from moq_relay.relay.path import normalise
@@ -60,7 +61,7 @@ class InternalHttp:
         return _answer(facts, status=503 if now.reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        body = generate_latest(self._registry)
+        body = await exposition.text(self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _nodes(self, _request: web.Request) -> web.Response:

@@ -6,16 +6,23 @@ scrape reads both.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from moq_relay import __version__
 from moq_relay.daemon.cluster_metrics import CLUSTER
-from moq_relay.daemon.readings import C, Family, G, Readings, Sample, by_label, from_zero, one
+from moq_relay.daemon.readings import C, Family, G, H, Readings, Sample, by_label, from_zero, one
 from moq_relay.errors import RequestError
+from moq_relay.relay.histogram import Histogram
 from moq_relay.wire.lite.versions import VERSIONS
 
 TRANSPORTS = ("quic", "webtransport")
@@ -202,40 +209,60 @@ RELAY: tuple[Family, ...] = (
         G,
         "When the certificate ends, seconds since 1970.",
         lambda node: one(node.expiry()),
+        join=min,
+    ),
+    Family(
+        "moq_relay_loop_lag_seconds",
+        H,
+        "How late the event loop comes to what is due: above 0.05 the process is overloaded.",
+        lambda node: one(node.lag),
     ),
 )
 
 FAMILIES = (*RELAY, *CLUSTER)
 
-LAG = "moq_relay_event_loop_lag_seconds"
-LAG_MEANING = "How late the event loop comes to what is due: above 0.05 the process is overloaded."
+CONSTANT_LABEL = "relay_region"
+"""On every sample: the ``cluster.region`` of the relay itself."""
 INFO_MEANING = "Always 1; its labels say what runs here."
-INFO_LABELS = ("version", "node", "relay_region")
+INFO_LABELS = ("version", "node", CONSTANT_LABEL)
+
+Process = Callable[[Family], Iterable[Sample]]
+"""What one process of a relay has of a family."""
 
 
-class Node(Collector):
-    """Reads one node when it is scraped."""
+class Relay(Collector):
+    """Reads one relay when it is scraped: this process, and what others of it sent here."""
 
-    def __init__(self, readings: Readings) -> None:
-        self._readings = readings
+    def __init__(self, readings: Readings, others: Sequence[Process] = ()) -> None:
+        self._here = readings
+        self._others = others
 
     def collect(self) -> Iterator[Metric]:
         """Every family."""
+        here = self._here
         for family in FAMILIES:
-            metric = family.kind(family.name, family.meaning, labels=family.labels)
-            for labels, value in family.read(self._readings):
-                metric.add_metric(labels, value)
+            labels = (*family.labels, CONSTANT_LABEL)
+            metric = family.kind(family.name, family.meaning, labels=labels)
+            parts = [family.read(here), *(other(family) for other in self._others)]
+            for values, value in family.merge(parts):
+                _add(metric, (*values, here.region), value)
             yield metric
-        lag = self._readings.lag
-        yield HistogramMetricFamily(LAG, LAG_MEANING, buckets=lag.buckets(), sum_value=lag.total)
-        here = self._readings
         facts = dict(zip(INFO_LABELS, (__version__, here.node, here.region), strict=True))
         yield InfoMetricFamily("moq_relay", INFO_MEANING, value=facts)
+
+
+def _add(metric: Metric, labels: tuple[str, ...], value: float | Histogram) -> None:
+    if isinstance(value, Histogram):
+        assert isinstance(metric, HistogramMetricFamily)
+        metric.add_metric(labels, buckets=value.buckets(), sum_value=value.total)
+    else:
+        assert isinstance(metric, GaugeMetricFamily | CounterMetricFamily)
+        metric.add_metric(labels, value)
 
 
 def registry(readings: Readings) -> CollectorRegistry:
     """A registry of its own for one node and its process."""
     found = CollectorRegistry()
-    found.register(Node(readings))
+    found.register(Relay(readings))
     ProcessCollector(registry=found)
     return found

@@ -26,13 +26,14 @@ from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.http import Door, PublicHttp
 from moq_relay.daemon.internal import InternalHttp, Readiness
 from moq_relay.daemon.notify import Manager
-from moq_relay.daemon.readings import Lag, Readings
+from moq_relay.daemon.readings import LAG_BUCKETS, Readings
 from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.values import Address, Listener
 from moq_relay.daemon.views import Views
 from moq_relay.errors import ConfigError
 from moq_relay.relay.counters import Counters
+from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
 from moq_relay.sessions.context import Context, Extension, Limits
@@ -123,7 +124,7 @@ class Node:
                 challenges=challenges,
                 extensions=extensions,
             )
-        self._lag = Lag()
+        self._lag = Histogram(LAG_BUCKETS)
         self._listeners: list[quic.Listener] = []
         self._doors: list[Door] = []
         self._demo = Demo(lambda: len(self._host.sessions)) if settings.demo.enabled else None

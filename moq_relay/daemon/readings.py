@@ -1,22 +1,21 @@
 """What a metric is made of: where the numbers of a node are, and how a family reads them."""
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.relay.counters import Counters
+from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
 
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 T = TypeVar("T")
-Sample = tuple[tuple[str, ...], float]
-G, C = GaugeMetricFamily, CounterMetricFamily
+Sample = tuple[tuple[str, ...], float | Histogram]
+G, C, H = GaugeMetricFamily, CounterMetricFamily, HistogramMetricFamily
 
 
 class Census(Protocol):
@@ -35,34 +34,14 @@ class Census(Protocol):
         """Streams that HTTP/3 keeps state for."""
 
 
-class Lag:
-    """How late the event loop calls back: a histogram in seconds."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-        self._counts = [0] * (len(LAG_BUCKETS) + 1)
-
-    def observe(self, seconds: float) -> None:
-        """One call came this late."""
-        self.total += seconds
-        self._counts[bisect_left(LAG_BUCKETS, seconds)] += 1
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bound and how many came no later, as Prometheus counts."""
-        running, found = 0, []
-        for bound, count in zip((*map(str, LAG_BUCKETS), "+Inf"), self._counts, strict=True):
-            running += count
-            found.append((bound, float(running)))
-        return found
-
-
 @dataclass(frozen=True, slots=True)
 class Readings:
     """Where the numbers of one node are."""
 
     counters: Counters
     origin: Origin
-    lag: Lag = field(default_factory=Lag)
+    lag: Histogram = field(default_factory=lambda: Histogram(LAG_BUCKETS))
+    """How late the event loop calls back, seconds."""
     census: Callable[[], Sequence[Census]] = tuple
     """What is alive at each socket."""
     expiry: Callable[[], float] = float
@@ -86,27 +65,48 @@ class Family:
     """One metric."""
 
     name: str
-    kind: type[GaugeMetricFamily | CounterMetricFamily]
+    kind: type[GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily]
     meaning: str
     read: Callable[[Readings], Iterable[Sample]]
     labels: tuple[str, ...] = ()
+    join: Callable[[Iterable[float]], float] = sum
+    """What the samples of several processes make together; of histograms always the sum."""
 
     @property
     def sample_name(self) -> str:
-        """The name in a query."""
+        """The name in a query; a histogram's without what tells its parts apart."""
         return self.name + ("_total" if self.kind is CounterMetricFamily else "")
 
+    def merge(self, parts: Iterable[Iterable[Sample]]) -> list[Sample]:
+        """The samples of several processes as those of one."""
+        found: dict[tuple[str, ...], list[float | Histogram]] = {}
+        for part in parts:
+            for labels, value in part:
+                found.setdefault(labels, []).append(value)
+        return [(labels, self._joined(values)) for labels, values in found.items()]
 
-def one(value: float) -> list[Sample]:
+    def _joined(self, values: list[float | Histogram]) -> float | Histogram:
+        if len(values) == 1:
+            return values[0]
+        whole = values[0].empty() if isinstance(values[0], Histogram) else None
+        if whole is None:
+            return self.join(value for value in values if not isinstance(value, Histogram))
+        for value in values:
+            if isinstance(value, Histogram):
+                whole.add(value)
+        return whole
+
+
+def one(value: float | Histogram) -> list[Sample]:
     """The sample of a family without labels."""
     return [((), value)]
 
 
-def by_label(counted: Counter[str], known: Iterable[str] = ()) -> list[Sample]:
+def by_label(counted: Mapping[str, float], known: Iterable[str] = ()) -> list[Sample]:
     """A sample for each value of the one label; those that are known are there from zero."""
     return [((reason,), value) for reason, value in from_zero(counted, known).items()]
 
 
-def from_zero(counted: Counter[T], known: Iterable[T]) -> dict[T, float]:
+def from_zero(counted: Mapping[T, float], known: Iterable[T]) -> dict[T, float]:
     """What was counted, and zero for what is known and was not."""
     return dict.fromkeys(known, 0.0) | dict(counted)

@@ -250,12 +250,12 @@ def test_the_internal_port_tells_what_is_asked_for(tmp_path):
         assert relay.get_json("/ready") == {"ready": True, "reasons": [], "isolated": False}
         labels = frozenset({("transport", "quic"), ("version", "moq-lite-05")})
         assert relay.metric("moq_relay_sessions")[labels] == 0
-        info = {frozenset({("version", __version__), ("node", ""), ("relay_region", "")}): 1.0}
+        info = {frozenset({("version", __version__), ("node", "")}): 1.0}
         assert relay.metric("moq_relay_info") == info
         assert relay.metric("process_resident_memory_bytes")
         (expiry,) = relay.metric("moq_relay_certificate_expiry_timestamp_seconds").values()
         assert 12.9 < (expiry - time.time()) / 86400 < 13.1
-        assert sum(relay.metric("moq_relay_event_loop_lag_seconds_count").values()) >= 0
+        assert sum(relay.metric("moq_relay_loop_lag_seconds_count").values()) >= 0
     finally:
         relay.stop()
 

@@ -24,6 +24,8 @@ TROUBLE_LINES = 30
 PORTS = range(20_000, 32_000)
 """Below those of outgoing connections: Linux takes 32768 and up (ip(7), ip_local_port_range)."""
 LABEL = re.compile(r'(\w+)="([^"]*)"')
+CONSTANT_LABEL = "relay_region"
+"""The relay's own region."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -176,12 +178,13 @@ class RelayProcess:
         return json.loads(self.get(path))
 
     def metric(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
-        """Every sample of one metric, by its labels."""
+        """Every sample of one metric, by its labels but the one that all have."""
         samples = {}
         for line in self.get("/metrics").splitlines():
             head, _, value = line.rpartition(" ")
             if head.partition("{")[0] == name:
-                samples[frozenset(LABEL.findall(head))] = float(value)
+                labels = frozenset(one for one in LABEL.findall(head) if one[0] != CONSTANT_LABEL)
+                samples[labels] = float(value)
         return samples
 
     def sessions(self) -> dict[tuple[str, str], int]:
