@@ -55,6 +55,7 @@ class Feed:
         *,
         retention: float,
         clock: Callable[[], float],
+        said_all: Callable[[str], None] = lambda _node: None,
     ) -> None:
         self.shard = shard
         self.epoch: str | None = None
@@ -68,9 +69,12 @@ class Feed:
         self.records: dict[str, dict[str, Record]] = {}
         self.stale: dict[tuple[str, str], float] = {}
         """Records without proof since the registry lost data -> until when they are kept."""
+        self.done: dict[str, int] = {}
+        """Who has announced all it has here -> in which generation."""
         self._owned: dict[str, set[str]] = {}
         self._pending: list[tuple[str, int, str]] = []
         self._changed = changed
+        self._said_all = said_all
         self._counters = counters
         self._odd = odd
         self._retention = retention
@@ -275,6 +279,8 @@ class Feed:
 
     def _ended(self, node: str, generation: int) -> None:
         """``node`` has re-announced all it has: what it did not is gone."""
+        self.done[node] = generation
+        self._said_all(node)
         for path in self.owned(node):
             if (path, node) in self.stale or self.records[path][node].generation < generation:
                 self._remove(path, node)
@@ -286,7 +292,7 @@ class Feed:
         and only its owner knows.
         """
         fresh = dict(self._read_table(table))
-        done = self._owners_done(epoch, ends)
+        before, self.done = self.done, self._owners_done(epoch, ends)
         lost_data = self.epoch is not None and epoch != self.epoch
         self.epoch, self.sequence = epoch, sequence
         for path, nodes in list(self.records.items()):
@@ -294,13 +300,15 @@ class Feed:
                 if (path, node) in fresh:
                     continue
                 waits = lost_data or (path, node) in self.stale
-                if not waits or done.get(node, -1) >= record.generation:
+                if not waits or self.done.get(node, -1) >= record.generation:
                     self._remove(path, node)
                 elif (path, node) not in self.stale:
                     self.stale[path, node] = self._clock() + self._retention
                     self._changed(path, node, record, record)
         for (path, _), record in fresh.items():
             self.put(path, record)
+        for node in [node for node, number in self.done.items() if before.get(node) != number]:
+            self._said_all(node)
 
     def _read_table(self, table: list[str]) -> Iterator[tuple[tuple[str, str], Record]]:
         for field, value in zip(table[::2], table[1::2], strict=True):

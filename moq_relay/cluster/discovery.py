@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from moq_relay.cluster.orphans import Orphans
 from moq_relay.cluster.peerlink import PeerLink
 from moq_relay.cluster.peers import Links
 from moq_relay.cluster.placement import (
@@ -55,6 +56,7 @@ class Discovery:
         """As last heard; those that are gone too, while there is a link to them."""
         self._faults: dict[str, dict[str, _Fault]] = {}
         """By path and node."""
+        self._orphans = Orphans(registry)
         self._resolver = Resolver(registry)
 
     def start(self, links: Links) -> None:
@@ -85,6 +87,8 @@ class Discovery:
 
     def members_changed(self, node: str) -> None:
         """A member came or went; of what that means for its claims we are told one by one."""
+        for path in self._orphans.of(node):
+            self._route(path)
         view, before = self._registry.members.get(node), self._members.get(node)
         link = self.links.known(node)
         if view is not None:
@@ -140,8 +144,11 @@ class Discovery:
         if covering is None or state is None:
             return False
         view = next((v for v in self._registry.claims(covering) if v.claim.node == node), None)
-        if view is None:
+        if view is None and not self._orphans.has(covering, node):
             return False
+        if view is None:
+            self._remove(covering, node)
+            return self._has_other(covering, node)
         fault = _Fault(state, _moment(view))
         faults = self._faults.setdefault(covering, {})
         if faults.get(node) != fault:
@@ -178,6 +185,8 @@ class Discovery:
     ) -> list[Explained]:
         own = self._registry.node
         candidates = [self._candidate(view) for view in views.values()]
+        kept = [node for node in self._routed.get(path, ()) if self._orphans.has(path, node)]
+        candidates += [self._orphan(path, node) for node in kept]
         routes = [] if broadcast is None else broadcast.routes
         local = next((route for route in routes if route.local), None)
         if local is not None and own not in views:
@@ -218,15 +227,19 @@ class Discovery:
         for view in claims:
             if view.claim.node != self._registry.node and self._fault(view) != "denied":
                 views[view.claim.node] = view
+                self._orphans.forget(path, view.claim.node, self.links)
                 self.links.link(view.claim.node)
-        for node in [node for node in self._routed.get(path, ()) if node not in views]:
-            self._remove(path, node)
         candidates = {node: self._candidate(view) for node, view in views.items()}
+        for node in [node for node in self._routed.get(path, ()) if node not in views]:
+            if self._orphans.keep(path, node, self.links):
+                candidates[node] = self._orphan(path, node)
+            else:
+                self._remove(path, node)
         links = {node: self._view(path, one) for node, one in candidates.items()}
         placed = self._place(path, candidates.values(), links) if len(candidates) > 1 else ()
         order = [one.node for one, _ in placed] or list(candidates)
         for index, node in enumerate(order):
-            self._add(path, views[node], candidates[node], links[node], -index)
+            self._add(path, self._hops(path, node, views), candidates[node], links[node], -index)
 
     def _date(self, path: str, claims: Sequence[ClaimView]) -> None:
         """Date publishers from before the shared clock was known here.
@@ -251,13 +264,17 @@ class Discovery:
         )
 
     def _add(
-        self, path: str, view: ClaimView, one: Candidate, link_view: LinkView, index: int
+        self,
+        path: str,
+        hops: tuple[int, ...],
+        one: Candidate,
+        link_view: LinkView,
+        index: int,
     ) -> None:
-        node, member = one.node, self._members.get(one.node)
-        link = self.links.link(node)
+        node, link = one.node, self.links.link(one.node)
         route = Route(
             link,
-            (*view.claim.hops, 0 if member is None else member.hop),
+            hops,
             one.since,
             local=False,
             live=sound(one, link_view),
@@ -274,7 +291,14 @@ class Discovery:
         elif link_view.state == "dialling":
             link.want()
 
+    def _hops(self, path: str, node: str, views: dict[str, ClaimView]) -> tuple[int, ...]:
+        if node not in views:
+            return self._routed[path][node].hops
+        member = self._members.get(node)
+        return (*views[node].claim.hops, 0 if member is None else member.hop)
+
     def _remove(self, path: str, node: str) -> None:
+        self._orphans.forget(path, node, self.links)
         routes = self._routed.get(path, {})
         route = routes.pop(node, None)
         if not routes:
@@ -313,6 +337,12 @@ class Discovery:
             "" if member is None else member.region,
             local=node == self._registry.node,
         )
+
+    def _orphan(self, path: str, node: str) -> Candidate:
+        """What ``node`` had when it was a member."""
+        member = self._members.get(node)
+        region = "" if member is None else member.region
+        return Candidate(node, self._routed[path][node].since, "stale", region)
 
     def _fault(self, view: ClaimView) -> ClaimState | None:
         """What the claim's owner said of it."""

@@ -116,6 +116,8 @@ class PeerLink:
         """Sessions that were asked for so far."""
         self.running = False
         """Whether ``run`` is under way, or about to be."""
+        self.watched = False
+        """Whether it is pinged though it carries nothing: routes stand on its being up alone."""
         self._dial = dial
         self._listener = listener
         self._start = start
@@ -358,7 +360,7 @@ class PeerLink:
                 self._set("suspect")
             elif not missed:
                 self._set("up")
-            busy = bool(self._asked or self._queued)
+            busy = bool(self._asked or self._queued or self.watched)
             pinged = None
             if busy or self.state == "suspect":
                 pinged = loop.time()

@@ -126,6 +126,10 @@ class Registry:
         """Who has ``path``, newest publisher first; from the copy, at once."""
         return self._table.claims(path)
 
+    def said_all(self, node: str, path: str) -> bool:
+        """Whether ``node``, a member, has claimed all it has in the shard of ``path``."""
+        return self._table.said_all(node, path)
+
     def paths(self, prefix: str = "") -> Iterator[str]:
         """The paths under ``prefix`` that somebody has, in no order."""
         return self._table.paths(prefix)

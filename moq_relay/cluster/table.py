@@ -44,7 +44,7 @@ class Listener(Protocol):
         """``claims(path)`` says something else than before."""
 
     def members_changed(self, node: str) -> None:
-        """``node`` came, went or changed."""
+        """``node`` came, went or changed, or has said all that it has in some shard."""
 
 
 @dataclass(slots=True)
@@ -92,6 +92,7 @@ class Table:
             self.odd,
             retention=self._retention,
             clock=self._clock,
+            said_all=self._said_all,
         )
 
     def _shard_feeds(self, count: int) -> list[Feed]:
@@ -163,6 +164,12 @@ class Table:
         found.sort(key=lambda view: (view.claim.since_us, view.claim.node), reverse=True)
         return found
 
+    def said_all(self, node: str, path: str) -> bool:
+        """Whether a member has claimed all it has in the shard of ``path``, since it registered."""
+        member = self.member(node)
+        done = self.feed_of(path).done.get(node, -1)
+        return member is not None and done >= member.generation
+
     def paths(self, prefix: str = "") -> Iterator[str]:
         """The paths under ``prefix`` that have a claim that counts; in no order."""
         for feed in self.shards:
@@ -225,6 +232,9 @@ class Table:
             self._floors[node] = max(self._floors.get(node, 0), now.generation)
         for feed in self.shards:
             feed.drop(node, below=self._floors[node])
+
+    def _said_all(self, node: str) -> None:
+        self._changed_nodes[node] = None
 
     # Who hears of it.
 

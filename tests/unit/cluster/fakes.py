@@ -19,6 +19,8 @@ class FakeRegistry:
     def __init__(self, node: str = "https://self.example/") -> None:
         self.node = node
         self.members: dict[str, MemberView] = {}
+        self.complete: set[str] = set()
+        """Members that have claimed all they have."""
         self.now = NOW
         self.said: list[tuple] = []
         """Claims and releases of this node."""
@@ -39,6 +41,9 @@ class FakeRegistry:
     def claims(self, path: str) -> list[ClaimView]:
         views = list(self._table.get(path, {}).values())
         return sorted(views, key=lambda v: (v.claim.since_us, v.claim.node), reverse=True)
+
+    def said_all(self, node: str, path: str) -> bool:
+        return node in self.complete
 
     def paths(self, prefix: str = "") -> Iterator[str]:
         return iter([path for path in self._table if covers(prefix, path)])
@@ -81,7 +86,13 @@ class FakeRegistry:
         self.members[node] = MemberView(member, "up", 8.0)
         self._tell("members_changed", node)
 
+    def completes(self, node: str) -> None:
+        """A member says that it has claimed all it has."""
+        self.complete.add(node)
+        self._tell("members_changed", node)
+
     def leave(self, node: str) -> None:
+        self.complete.discard(node)
         del self.members[node]
         self._tell("members_changed", node)
         for path in [path for path, nodes in self._table.items() if node in nodes]:

@@ -354,6 +354,97 @@ async def test_viewers_of_a_node_that_is_silent_and_no_member_are_told(it, first
     await until(lambda: it.links.known(A) is None)
 
 
+async def test_what_a_node_had_stays_routed_while_a_link_to_it_carries_tracks(it):
+    it.registry.put("room", A, NOW)
+    it.registry.put("hall", A, NOW)
+    watch = it.world.watch()
+    viewer = it.world.view(BACK)
+    source = await it.served(A)
+    had = it.route(A).hops
+
+    it.registry.leave(A)
+
+    source.send(1)
+    newcomer = it.world.view(BACK, path="hall")
+    await it.served(A, "hall")
+    source.send(1, feed=next(feed for feed in source.sending if feed.track.path == "hall"))
+    assert viewer.whole == newcomer.whole == [1]
+    assert watch.calls == ["+hall", "+room"]
+    assert (it.route(A).hops, it.route(A).live) == (had, False)
+    assert it.explained() == [(A, "stale", "up")]
+
+
+async def test_a_link_that_carries_nothing_proves_nothing_of_a_node_that_goes(it):
+    it.registry.put("room", A, NOW)
+    viewer = it.world.view(BACK)
+    await it.served(A)
+    it.world.leave(viewer)
+    await until(lambda: not it.links.known(A).subscriptions)
+    assert it.links.is_up(A)
+
+    it.registry.leave(A)
+
+    assert it.origin.broadcasts == {}
+
+
+async def test_others_go_before_a_node_that_is_no_member_any_more(it):
+    it.registry.put("room", B, NOW)
+    it.registry.put("room", A, NOW + 1)
+    viewer = it.world.view(BACK)
+    (await it.served(A)).send(1)
+
+    it.registry.leave(A)
+
+    assert it.order() == [B, A]
+    (await it.served(B)).send(2)
+    assert viewer.whole == [1, 2]
+
+
+async def test_a_link_on_which_routes_stand_alone_is_pinged_though_it_carries_nothing(it):
+    it.registry.put("room", A, NOW)
+    viewer = it.world.view(BACK)
+    await it.served(A)
+    it.registry.leave(A)
+    it.world.leave(viewer)
+
+    await asyncio.sleep(2 * TIMES.idle)
+    assert it.order() == [A]
+    it.sessions[A][-1].silent = True
+
+    await until(lambda: it.order() == [])
+    await until(lambda: it.links.known(A) is None)
+
+
+async def test_what_a_node_no_longer_has_when_it_is_back_goes_once_it_has_said_all(it):
+    it.registry.put("room", A, NOW)
+    it.registry.put("hall", A, NOW)
+    it.world.view(BACK)
+    await it.served(A)
+    it.registry.leave(A)
+    watch = it.world.watch()
+
+    it.registry.join(A, hop=1)
+    it.registry.put("room", A, NOW)
+    assert (it.route(A).live, it.route(A, "hall").live) == (True, False)
+    it.registry.completes(A)
+
+    assert it.origin.paths() == ["room"]
+    assert watch.calls == ["+hall", "+room", "-hall"]
+    assert it.links.known(A).watched is False
+
+
+async def test_what_its_owner_denies_when_it_is_no_member_goes_at_once(it):
+    it.registry.put("room", A, NOW)
+    viewer = it.world.view(BACK)
+    source = await it.served(A)
+    it.registry.leave(A)
+
+    source.stop(Unroutable("a test says so"))
+
+    assert it.origin.broadcasts == {}
+    assert isinstance(viewer.error, Unroutable)
+
+
 async def test_a_node_with_another_process_is_dialled_anew(it):
     it.registry.join(A, instance="old")
     it.registry.put("room", A, NOW)

@@ -66,6 +66,27 @@ def test_the_same_process_registered_anew_keeps_what_it_had_until_it_spoke(table
     assert table.claims("room/bob") == []
 
 
+def test_who_has_said_all_is_known_by_registration_and_listeners_are_told(table):
+    told = []
+
+    class Listener:
+        def claims_changed(self, path: str) -> None: ...
+
+        def members_changed(self, node: str) -> None:
+            told.append(table.said_all(node, PATH))
+
+    table.watch(Listener())
+    tell(table, None, member(10))
+    tell(table, 0, "E n 10")
+    tell(table, None, member(11))
+    found = table.feed(0)
+    found._load("e", found.sequence, [], ["n", "e 11"])
+    table.tell()
+    tell(table, None, "X n 11")
+
+    assert told == [False, True, False, True, False]
+
+
 def test_a_death_is_one_event_and_a_late_claim_of_the_dead_does_not_count(table):
     tell(table, None, member(10))
     tell(table, 0, f"+ {PATH} n 10 5 -")
