@@ -48,6 +48,6 @@ class Orphans:
         """The route is gone, or claimed again."""
         kept = self._paths.get(node, {})
         kept.pop(path, None)
-        if not kept and self._paths.pop(node, None) is not None:
-            if (link := links.known(node)) is not None:
-                link.watched = False
+        ended = not kept and self._paths.pop(node, None) is not None
+        if ended and (link := links.known(node)) is not None:
+            link.watched = False
