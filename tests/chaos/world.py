@@ -179,11 +179,16 @@ class World:
         self.crowds[name].rests = True
         self.journal.lost(self[name].url)
 
-    def take_back(self, name: str) -> None:
-        """It is about to be in touch again, with all that it had."""
+    async def take_back(self, name: str) -> float:
+        """Mend all ways, so that it is in touch again with all it had; how long that took."""
         self.journal.returned(self[name].url)
         self.crowds[name].rests = False
+        self.mend()
+        node = self[name]
+        took = await self.until(lambda: not isolated(node), f"{name} is in touch again")
+        # Before that it has what it had; then it reads that it was taken for dead, and claims anew.
         self.samplers[name].returns(anew=False)
+        return took
 
     # What nodes say.
 
@@ -354,6 +359,11 @@ class World:
         await self.stack.aclose()
         if look and not self._scenario.noisy:
             await asyncio.to_thread(self.cluster.stop)
+
+
+def isolated(node: NodeProcess) -> bool:
+    """Whether it makes no promises to others, as it says itself."""
+    return node.counter("moq_cluster_isolated") > 0
 
 
 @asynccontextmanager
