@@ -4,8 +4,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import tests.chaos.registry_faults  # noqa: F401 — they name themselves
 from moq_relay.errors import MoqError
+from tests.chaos import registry_faults, replication  # noqa: F401 — they name themselves
 from tests.chaos.scenario import SCENARIOS, Outcome, Scenario
 from tests.chaos.store import MakeStore, process
 from tests.chaos.world import world_of

@@ -52,6 +52,7 @@ class Scenario:
     mixes: bool
     """Whether it leaves the world as it found it, so that others can follow."""
     servers: int
+    sentinels: bool
     wired: bool
     aof: bool
     noisy: bool
@@ -96,6 +97,7 @@ def scenario(
     ci: bool = False,
     mixes: bool = True,
     servers: int = 1,
+    sentinels: bool = False,
     wired: bool = False,
     aof: bool = False,
     noisy: bool = False,
@@ -107,6 +109,8 @@ def scenario(
     Args:
         numbers: those of the design's list of faults.
         servers: Redis servers that can replicate; the first is in use.
+        sentinels: whether all others are its replicas from the start, and nodes ask Sentinels
+            which of them is the primary.
         wired: whether each node's ways to Redis and to the other nodes can be cut and slowed.
         aof: whether Redis keeps what it knows when it is killed.
         noisy: whether error lines in the relays' logs belong to it.
@@ -118,7 +122,19 @@ def scenario(
         name = run.__name__.replace("_", "-")
         assert name not in SCENARIOS, name
         SCENARIOS[name] = Scenario(
-            name, title, run, numbers, ci, mixes, servers, wired, aof, noisy, log_entries, lines
+            name,
+            title,
+            run,
+            numbers,
+            ci=ci,
+            mixes=mixes,
+            servers=servers,
+            sentinels=sentinels,
+            wired=wired,
+            aof=aof,
+            noisy=noisy,
+            log_entries=log_entries,
+            lines=lines,
         )
         return run
 

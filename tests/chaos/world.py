@@ -22,7 +22,9 @@ from tests.chaos.oracle import Judged, Sampler, differences, pairs
 from tests.chaos.scenario import SLACK_SECONDS, Bounds, Outcome, Scenario
 from tests.chaos.store import MakeStore, Store
 from tests.chaos.wire import Wire
+from tests.support import sentinel
 from tests.support.cluster_process import ClusterProcess, NodeProcess, eventually
+from tests.support.redis_server import redis_binary
 
 ROOTS = ("a", "b")
 THROUGH = "c"
@@ -43,10 +45,18 @@ class World:
     """All that a scenario may break, and what it may ask."""
 
     def __init__(
-        self, directory: Path, scenario: Scenario, store: list[Store], seed: int, lease: float
+        self,
+        directory: Path,
+        scenario: Scenario,
+        store: list[Store],
+        sentinels: list[sentinel.Sentinel],
+        seed: int,
+        lease: float,
     ) -> None:
         self.directory = directory
         self.servers = store
+        self.sentinels = sentinels
+        """Whom the nodes ask which server is the primary, where there are any."""
         self.chance = random.Random(seed)
         self.seed = seed
         self.lease = lease
@@ -144,6 +154,7 @@ class World:
         if name in self.wires:
             self.wires[name].target = server.socket
             return
+        assert isinstance(server.socket, Path), "no path leads to a port"
         link = self.directory / f"{name}.new"
         link.symlink_to(server.socket)
         link.rename(self.directory / f"{name}.sock")
@@ -224,7 +235,10 @@ class World:
     def _add_nodes(self) -> None:
         timeout = self.renew
         for name in (*ROOTS, DIRECT, FRESH):
-            redis = f'[redis]\nurl = "unix://{self.directory}/{name}.sock"\ntimeout = {timeout}'
+            url = f"unix://{self.directory}/{name}.sock"
+            if self.sentinels:
+                url = sentinel.url(self.sentinels)
+            redis = f'[redis]\nurl = "{url}"\ntimeout = {timeout}'
             lines = [redis, *self._scenario.lines]
             if name in ROOTS:
                 self.cluster.add(name, rest="\n".join(lines))
@@ -237,10 +251,11 @@ class World:
 
     async def begin(self) -> None:
         """Everything runs, and all know everything."""
-        if self._scenario.wired:
+        if self._scenario.wired or not isinstance(self.redis.socket, Path):
             for name in (*ROOTS, DIRECT, FRESH):
                 wire = Wire(self.directory / f"{name}.sock", self.redis.socket, self.chance)
                 self.wires[name] = await self.stack.enter_async_context(wire)
+        if self._scenario.wired:
             for name in (*NODES, FRESH):
                 node = self[name]
                 front = Front(node.advertised, node.port, self._dialler, self.chance)
@@ -379,8 +394,11 @@ async def world_of(
             )
             for number in range(scenario.servers)
         ]
+        sentinels: list[sentinel.Sentinel] = []
+        if scenario.sentinels:
+            sentinels = stack.enter_context(sentinel.over(redis_binary(), directory, servers))
         async with asyncio.TaskGroup() as tasks:
-            world = World(directory, scenario, servers, seed, lease)
+            world = World(directory, scenario, servers, sentinels, seed, lease)
             background: list[asyncio.Task[None]] = []
             try:
                 await world.begin()
