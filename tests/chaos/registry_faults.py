@@ -75,7 +75,7 @@ async def all_roots_gone(world: World) -> Bounds:
 @scenario("Redis is killed and comes back with what it had", numbers="3", ci=True, aof=True)
 async def redis_killed(world: World) -> Bounds:
     before = {node: snapshots(node) for node in world.living}
-    world.redis.kill()
+    await asyncio.to_thread(world.redis.kill)
     await asyncio.sleep(1.0)
     await asyncio.to_thread(world.redis.start)
     await asyncio.sleep(world.lease)
@@ -85,7 +85,7 @@ async def redis_killed(world: World) -> Bounds:
 
 @scenario("Redis is killed and comes back empty", numbers="4, 21", ci=True)
 async def redis_lost_all(world: World) -> Bounds:
-    world.redis.kill()
+    await asyncio.to_thread(world.redis.kill)
     await asyncio.sleep(1.0)
     await asyncio.to_thread(world.redis.start)
     await asyncio.sleep(world.lease)
@@ -95,7 +95,7 @@ async def redis_lost_all(world: World) -> Bounds:
 @scenario("Redis is gone for 60 s", numbers="5", aof=True)
 async def redis_gone(world: World) -> Bounds:
     away = world.lease * OUTAGE_OF_60_SECONDS
-    world.redis.kill()
+    await asyncio.to_thread(world.redis.kill)
     await asyncio.sleep(away / 2)
     waited = await newcomers(world)
     await asyncio.sleep(away / 2)
@@ -107,7 +107,7 @@ async def redis_gone(world: World) -> Bounds:
 @scenario("Redis is gone for 60 s and comes back empty", numbers="4, 5")
 async def redis_gone_and_empty(world: World) -> Bounds:
     away = world.lease * OUTAGE_OF_60_SECONDS
-    world.redis.kill()
+    await asyncio.to_thread(world.redis.kill)
     await asyncio.sleep(away / 2)
     waited = await newcomers(world)
     await asyncio.sleep(away / 2)
@@ -143,9 +143,9 @@ async def flushed_during_a_death(world: World) -> Bounds:
 async def redis_frozen(world: World) -> Bounds:
     longest = 2.5 * world.lease
     for seconds in (world.lease / 4, 0.75 * world.lease, longest):
-        world.redis.freeze()
+        await asyncio.to_thread(world.redis.freeze)
         await asyncio.sleep(seconds)
-        world.redis.thaw()
+        await asyncio.to_thread(world.redis.thaw)
         await asyncio.sleep(world.lease)
     return world.bounds(longest)
 

@@ -5,13 +5,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.chaos.wire import Target
 from tests.support.redis_server import redis_binary, running
 
 
 class Store(Protocol):
     """What can be done to it."""
 
-    socket: Path
+    @property
+    def socket(self) -> Target: ...
 
     def start(self) -> None: ...
     def kill(self) -> None: ...
