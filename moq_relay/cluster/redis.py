@@ -322,14 +322,17 @@ class RedisRoad:
         return connection
 
     async def _greet(self, commands: _Commands) -> ServerFacts:
-        """Make sure that it is a primary, load the scripts, and see what it is."""
+        """Make sure that it is a primary, load the scripts, and see what it is: one round trip."""
+        loads = [commands.send("SCRIPT LOAD", script.text) for script in SCRIPTS.values()]
         with _road_errors():
             async with asyncio.timeout(self._timeout):
-                self._history = await self._primary_history(commands)
-                for script in SCRIPTS.values():
-                    await commands.send("SCRIPT LOAD", script.text)
-                count = await commands.send("HGET", self._keys.of(None, "")[0], "shards")
-                facts = server_facts(parse_info(await commands.send("INFO")))
+                self._history, count, info, *_ = await asyncio.gather(
+                    self._primary_history(commands),
+                    commands.send("HGET", self._keys.of(None, "")[0], "shards"),
+                    commands.send("INFO"),
+                    *loads,
+                )
+        facts = server_facts(parse_info(info))
         count = int(count) if count is not None else self._shards
         if count not in (self._shards, self._count):
             logger.warning("shards differ setting=%d registry=%d", self._shards, count)
@@ -338,10 +341,11 @@ class RedisRoad:
 
     async def _primary_history(self, commands: _Commands) -> str:
         """The id of the history that the server writes: it changes with every loss of writes."""
-        role = await commands.send("ROLE")
+        role, info = await asyncio.gather(
+            commands.send("ROLE"), commands.send("INFO", "replication")
+        )
         if role[0] != "master":
             raise _Down("the server is not the primary")
-        info: str = await commands.send("INFO", "replication")
         return parse_info(info)["master_replid"]
 
     async def _subscribe(self, connection: AbstractConnection) -> dict[str, Shard]:
@@ -373,14 +377,18 @@ class RedisRoad:
     async def _probe(self, commands: _Commands) -> None:
         """Try the way of an event, and see that the server still writes the same history.
 
-        A subscription can be well in TCP's eyes and yet never deliver again.
+        A subscription can be well in TCP's eyes and yet never deliver again. All is asked at once:
+        the timeout is for one command, and a server may be a large part of that away.
         """
         while True:
             await pause(self._probe_seconds)
             self._echo.clear()
             with _road_errors():
                 async with asyncio.timeout(self._timeout):
-                    if await self._primary_history(commands) != self._history:
+                    history, *_ = await asyncio.gather(
+                        self._primary_history(commands),
+                        commands.send("PUBLISH", self._probe_channel, ""),
+                        self._echo.wait(),
+                    )
+                    if history != self._history:
                         raise _Down("the server writes another history")
-                    await commands.send("PUBLISH", self._probe_channel, "")
-                    await self._echo.wait()

@@ -13,12 +13,16 @@ from moq_relay.cluster.acl import acl_rules
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
 from moq_relay.cluster.redis import RedisRoad
 from moq_relay.cluster.registry import Registry
+from moq_relay.cluster.road import Connected, RoadEvent
 from moq_relay.transports.tls import generate
+from tests.chaos.wire import Wire
 from tests.contract.roads import QUICK, until
 from tests.support.redis_server import RedisServer, free_port, redis_binary, running
 
 A, B = "https://a.example", "https://b.example"
 ROOM = "room/alice"
+FAR_SECONDS = 0.3
+"""A round trip; with what the machine takes it is half of a timeout."""
 
 
 @pytest.fixture
@@ -182,6 +186,21 @@ async def test_tls_is_verified_against_the_authority_that_is_given(tmp_path):
         async with nodes(road_to(trusted), road_to(wrong)) as (a, b):
             await until(lambda: a.status.isolated is None)
             await until(lambda: "certificate" in (b.status.isolated or "").lower())
+
+
+async def test_a_server_that_is_half_a_timeout_away_is_reached_and_stays_so(tmp_path, server):
+    socket = tmp_path / "far.sock"
+    events: list[RoadEvent] = []
+    road = RedisRoad(Endpoint(path=str(socket)), timeout=2 * FAR_SECONDS, probe_seconds=0.05)
+    async with Wire(socket, server.socket) as wire, asyncio.TaskGroup() as tasks:
+        wire.delay = FAR_SECONDS / 2
+        running_one = tasks.create_task(road.run(events.append))
+        await until(lambda: events)
+        await asyncio.sleep(5 * (FAR_SECONDS + 0.05))  # some probes are through
+        kinds = [type(event) for event in events]
+        running_one.cancel()
+
+    assert kinds == [Connected]
 
 
 async def test_a_subscription_that_is_well_but_mute_is_found_and_laid_anew(
