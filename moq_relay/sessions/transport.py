@@ -28,6 +28,8 @@ class TransportStats:
     bytes_received: int
     streams: int
     """Streams that the engine still keeps state for."""
+    latest_rtt_seconds: float | None = None
+    """The last sample of the round trip by itself; None before the first."""
 
 
 class Events(Protocol):

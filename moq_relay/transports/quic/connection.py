@@ -148,6 +148,7 @@ class QuicTransport:
             bytes_sent=connection.bytes_sent,
             bytes_received=connection.bytes_received,
             streams=self._engine.stream_count,
+            latest_rtt_seconds=self._engine.latest_rtt_seconds,
         )
 
     @property

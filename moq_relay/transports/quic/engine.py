@@ -104,6 +104,11 @@ class Engine(SteadyConnection):
         return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
 
     @property
+    def latest_rtt_seconds(self) -> float | None:
+        """Last sample of the round trip, less what the peer says it waited; None before one."""
+        return self._loss._rtt_latest if self._loss._rtt_initialized else None
+
+    @property
     def stream_count(self) -> int:
         """Streams that the connection still keeps state for."""
         return len(self._streams)
@@ -359,6 +364,7 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_on_packets_lost": type(lambda: None),
         "_pto_count": int,
         "_rtt_initialized": bool,
+        "_rtt_latest": float,
         "_rtt_smoothed": float,
         "max_ack_delay": float,
     },
