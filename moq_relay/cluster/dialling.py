@@ -114,6 +114,11 @@ class Link:
         return self.session.transport.stats().rtt_seconds
 
     @property
+    def latest_rtt_seconds(self) -> float | None:
+        """The last sample by itself; None before the first."""
+        return self.session.transport.stats().latest_rtt_seconds
+
+    @property
     def silent_seconds(self) -> float:
         """How long nothing came from the peer."""
         transport = self.session.transport
