@@ -263,6 +263,11 @@ class MemoryStore:
         fence = self._fence(feed, node)
         return ["OK", feed.meta["e"], *fence, int(ended), missing, ghosts, learned]
 
+    def _canary(self, feed: _Feed, shard: Shard, args: Args) -> Answer:
+        if "e" not in feed.meta:
+            return ["EPOCH"]
+        return ["OK", feed.meta["e"], self._emit(feed, shard, f"A {args[0]}")]
+
     # What they share.
 
     def _now_us(self) -> int:

@@ -59,12 +59,13 @@ class Registry:
         self._road = road
         self._clock = clock
         self._link_is_up = link_is_up
-        self._redis_clock = RedisClock(clock)
+        self.redis_clock = RedisClock(clock)
+        """The clock by which nodes compare moments."""
         self._table = Table(
             settings.shards,
             retention=settings.lease + MAX_BACKOFF_SECONDS,
             clock=clock,
-            redis_now=self._redis_clock.now,
+            redis_now=self.redis_clock.now,
         )
         member = Member(
             node=node,
@@ -82,7 +83,7 @@ class Registry:
             member,
             self._table,
             clock,
-            self._redis_clock,
+            self.redis_clock,
             self._writer.registered,
             renew_seconds=settings.renew,
             lease_seconds=settings.lease,
@@ -141,7 +142,7 @@ class Registry:
 
     def redis_now(self) -> float:
         """Seconds on Redis' clock; 0 before the first renewal."""
-        return self._redis_clock.now()
+        return self.redis_clock.now()
 
     def watch(self, listener: Listener) -> None:
         """Tell ``listener`` of every change from now on."""
@@ -179,7 +180,7 @@ class Registry:
             unknown_lines=odd.lines,
             unknown_fields=odd.fields,
             malformed=odd.malformed,
-            clock_error_seconds=self._redis_clock.error_seconds,
+            clock_error_seconds=self.redis_clock.error_seconds,
         )
 
     def _isolated(self) -> str | None:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-CHANGES = ("attach", "register", "renew", "unregister", "write", "reap", "drop")
+CHANGES = ("attach", "register", "renew", "unregister", "write", "reap", "drop", "canary")
 LOOKS = ("delta", "snapshot", "audit", "lookup")
 
 OF_A_NODE = frozenset({"register", "renew", "unregister", "write", "drop", "audit"})

@@ -21,6 +21,7 @@ from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.road import Connected, Lost, Message, Road, RoadEvent
 from moq_relay.cluster.rootroad import RootRoad
 from moq_relay.cluster.status import RegistrySettings
+from moq_relay.cluster.timing import TimedRoad
 from moq_relay.errors import RegistryUnavailable
 from tests.support import redis_server
 from tests.support.street import street
@@ -217,7 +218,8 @@ class Node:
     def __init__(self, world: World, name: str, **options: Any) -> None:
         self.road = FaultyRoad(world.road(name))
         options.setdefault("settings", QUICK)
-        self.registry = Registry(self.road, node=name, **options)
+        self.timed = TimedRoad(self.road)
+        self.registry = Registry(self.timed, node=name, **options)
         self.heard: list[tuple[str, str]] = []
         self.registry.watch(self)
 
