@@ -57,12 +57,13 @@ class Discovery:
         self._faults: dict[str, dict[str, _Fault]] = {}
         """By path and node."""
         self._orphans = Orphans(registry)
-        self._resolver = Resolver(registry)
+        self.resolver = Resolver(registry)
+        """Of paths that nobody is known to have."""
 
     def start(self, links: Links) -> None:
         """Route over ``links`` what is claimed now, and from now on."""
         self._links = links
-        self._origin.on_appeared = self._resolver.appeared
+        self._origin.on_appeared = self.resolver.appeared
         self._registry.watch(self)
         self._members = {node: view.member for node, view in self._registry.members.items()}
         for path in tuple(self._registry.paths()):
@@ -169,7 +170,7 @@ class Discovery:
 
     async def resolve(self, path: str) -> None:
         """Return once a broadcast covers ``path``, or when it is clear that none will soon."""
-        await self._resolver.resolve(path)
+        await self.resolver.resolve(path)
 
     def explain(self, path: str) -> list[Explained]:
         """The candidates for ``path`` in order of preference; of what covers it, if it has none."""

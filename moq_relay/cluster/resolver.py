@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
+from typing import Literal
 
 from moq_relay.cluster.registry import Registry
 from moq_relay.errors import MoqError
+from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.path import ancestors, covers
 
 logger = logging.getLogger(__name__)
@@ -16,12 +20,18 @@ LOOKUP_SECONDS = 5.0
 LOOKUPS = 64
 """Questions to the registry at a time; what peers invent must not keep it busy."""
 
+Outcome = Literal["known", "found", "unknown", "unavailable"]
+"""It came by itself before the registry answered; the registry had it; it did not; nobody said."""
+OUTCOMES: tuple[Outcome, ...] = ("known", "found", "unknown", "unavailable")
+
 
 class _Waiting:
     """Those who wait for one path."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: float) -> None:
         self.count = 0
+        self.since: float | None = since
+        """When the first of them came; None once the outcome was counted."""
         self.asked = False
         """Whether the registry has answered already."""
         self.came = asyncio.Event()
@@ -30,8 +40,11 @@ class _Waiting:
 class Resolver:
     """Waits for paths; somebody has to tell it what appeared."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = {outcome: Histogram() for outcome in OUTCOMES}
+        """How long it took until the outcome was clear: one for all who wait for a path."""
         self._registry = registry
+        self._clock = clock
         self._waiting: dict[str, _Waiting] = {}
         self._turns = asyncio.Semaphore(LOOKUPS)
 
@@ -49,7 +62,7 @@ class Resolver:
 
         The registry is asked once for all who wait; then somebody's announce is waited for.
         """
-        waiting = self._waiting.setdefault(path, _Waiting())
+        waiting = self._waiting.setdefault(path, _Waiting(self._clock()))
         waiting.count += 1
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
@@ -64,13 +77,24 @@ class Resolver:
 
     async def _look_up(self, path: str, waiting: _Waiting) -> None:
         for covering in ancestors(path):
+            if waiting.came.is_set():
+                self._count(waiting, "known")
             if waiting.asked or waiting.came.is_set():
                 return
             try:
                 async with self._turns:
                     # The copy has what it finds, so the routes are there when it returns.
-                    await self._registry.lookup(covering)
+                    found = await self._registry.lookup(covering)
             except MoqError as error:
                 logger.debug("lookup failed path=%s reason=%s", covering, error)
+                self._count(waiting, "unavailable")
                 return
+            if found:
+                self._count(waiting, "found")
         waiting.asked = True
+        self._count(waiting, "known" if waiting.came.is_set() else "unknown")
+
+    def _count(self, waiting: _Waiting, outcome: Outcome) -> None:
+        if waiting.since is not None:
+            self.seconds[outcome].observe(self._clock() - waiting.since)
+            waiting.since = None

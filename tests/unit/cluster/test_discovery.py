@@ -561,6 +561,13 @@ async def test_an_owner_may_deny_what_is_only_covered_by_its_claim(it):
 # Paths that nobody has yet.
 
 
+def outcomes(it):
+    """How questions ended, as the metrics have it."""
+    seconds = it.discovery.resolver.seconds
+    assert all(0 <= histogram.total < 2 for histogram in seconds.values())
+    return {outcome: histogram.count for outcome, histogram in seconds.items() if histogram.count}
+
+
 async def test_a_path_that_the_copy_lacks_is_asked_for_once_by_all_who_wait(it):
     it.registry.known_elsewhere["room/alice"] = A
     it.registry.answers.clear()
@@ -572,7 +579,8 @@ async def test_a_path_that_the_copy_lacks_is_asked_for_once_by_all_who_wait(it):
         it.registry.answers.set()
 
     assert it.order("room/alice") == [A]
-    assert len(it.discovery._resolver) == 0
+    assert len(it.discovery.resolver) == 0
+    assert outcomes(it) == {"found": 1}
 
 
 async def test_what_covers_a_path_is_asked_for_too(it):
@@ -582,6 +590,7 @@ async def test_what_covers_a_path_is_asked_for_too(it):
         await it.discovery.resolve("room/alice/camera")
 
     assert it.registry.lookups == ["room/alice/camera", "room/alice", "room"]
+    assert outcomes(it) == {"found": 1}
 
 
 @pytest.mark.parametrize("reachable", [True, False])
@@ -598,6 +607,20 @@ async def test_a_path_that_nobody_has_is_waited_for(it, reachable, where):
             it.world.publish(7, path="room")
         else:
             it.registry.put("room/alice", A, NOW)
+
+    assert outcomes(it) == {"unknown" if reachable else "unavailable": 1}
+
+
+async def test_what_comes_before_the_registry_answers_was_known_without_it(it):
+    it.registry.answers.clear()
+    async with asyncio.timeout(2), asyncio.TaskGroup() as tasks:
+        tasks.create_task(it.discovery.resolve("room/alice"))
+        await until(lambda: it.registry.lookups)
+        it.world.publish(7, path="room")
+        it.registry.answers.set()
+
+    assert outcomes(it) == {"known": 1}
+    assert it.registry.lookups == ["room/alice"]
 
 
 async def test_who_comes_later_does_not_ask_what_was_answered_already(it):
@@ -617,7 +640,7 @@ async def test_nobody_waits_for_ever(it, monkeypatch):
 
     await it.discovery.resolve("room")
 
-    assert len(it.discovery._resolver) == 0
+    assert len(it.discovery.resolver) == 0
 
 
 async def test_of_what_peers_invent_only_so_many_are_asked_for_at_a_time(it, monkeypatch):
