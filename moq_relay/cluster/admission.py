@@ -116,14 +116,9 @@ class Admission:
         """Who has joined here."""
         return frozenset(self._joined.values())
 
-    def rtts(self) -> dict[str, float]:
-        """Round trips to those who have joined here, where there is a sample."""
-        found = {}
-        for session, node in self._joined.items():
-            rtt = session.transport.stats().rtt_seconds
-            if rtt is not None:
-                found[node] = rtt
-        return found
+    def sessions(self) -> dict[LiteSession, str]:
+        """The sessions by which nodes have joined here, and whose they are."""
+        return dict(self._joined)
 
     async def serve(self, session: LiteSession, request: RequestStream) -> None:
         """One node that joins, until it leaves.

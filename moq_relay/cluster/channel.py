@@ -38,11 +38,6 @@ class Channel:
         """Bytes that the peer has not acknowledged, on all of the session."""
         return self._session.transport.unacknowledged()
 
-    @property
-    def rtt_seconds(self) -> float | None:
-        """Smoothed round trip; None before the first sample."""
-        return self._session.transport.stats().rtt_seconds
-
     def send(self, **words: Any) -> None:
         """Queue a message."""
         text = json.dumps(words, separators=(",", ":")).encode()

@@ -89,11 +89,6 @@ class Joined:
     """None: it was not asked."""
     reason: str
 
-    @property
-    def rtt_seconds(self) -> float | None:
-        """Smoothed round trip to the root."""
-        return self.session.transport.stats().rtt_seconds
-
 
 class Joiner:
     """Joins roots in this node's name."""

@@ -70,11 +70,6 @@ class RootRoad:
         self._calls: dict[int, asyncio.Future[list[Any]]] = {}
         self._last_call = 0
 
-    @property
-    def rtt_seconds(self) -> float | None:
-        """Round trip to ``root``; None while there is none, or no sample."""
-        return None if self._channel is None else self._channel.rtt_seconds
-
     async def run(self, deliver: Callable[[RoadEvent], None]) -> None:
         turn = 0
         told: dict[str, str] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from moq_relay import __version__
 from moq_relay.cluster.admission import Admission
 from moq_relay.cluster.advertiser import Advertiser
+from moq_relay.cluster.canary import Canary
 from moq_relay.cluster.channel import JOIN, PROVE, ROAD
 from moq_relay.cluster.dialling import Dial, Link, links
 from moq_relay.cluster.discovery import Discovery
@@ -19,11 +20,17 @@ from moq_relay.cluster.endpoint import Endpoint
 from moq_relay.cluster.gateway import Gateway, Junction
 from moq_relay.cluster.joining import Attendance, Challenges, Joiner, was_challenged
 from moq_relay.cluster.membership import NAME_TAKEN
+from moq_relay.cluster.news import News
 from moq_relay.cluster.peers import Links
+from moq_relay.cluster.probes import Probes
+from moq_relay.cluster.records import Member
 from moq_relay.cluster.redis import RedisRoad
+from moq_relay.cluster.regions import Regions
 from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.road import Road
 from moq_relay.cluster.rootroad import SILENCE_SECONDS, RootRoad
+from moq_relay.cluster.roundtrips import Method, RoundTrips, Way
+from moq_relay.cluster.timing import TimedRoad
 from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.settings import Redis
 from moq_relay.relay.origin import Origin
@@ -62,12 +69,22 @@ class Cluster:
         self.node = part.node or ""
         instance = secrets.token_hex(8)
         extensions[PROVE] = Extension(challenges.prove, was_challenged)
-        joiner = Joiner(dial, challenges, node=self.node, token=part.token, instance=instance)
+        self.regions = Regions(part.region, self._member)
+        self.roundtrips = RoundTrips(self.regions, came=self._came)
+        joining: Method = "probe" if part.mode == "direct" else "quic"
+        joiner = Joiner(
+            self.roundtrips.measured(dial, joining),
+            challenges,
+            node=self.node,
+            token=part.token,
+            instance=instance,
+        )
         self._embedded: Embedded | None = None
-        self._road = self._lay(redis, joiner)
-        junction = Junction(self._road) if part.mode == "root" else None
+        road = self._lay(redis, joiner)
+        junction = Junction(road) if part.mode == "root" else None
+        self.road = TimedRoad(junction or road)
         self.registry = Registry(
-            junction or self._road,
+            self.road,
             node=self.node,
             region=part.region,
             hop=origin.hop,
@@ -77,6 +94,10 @@ class Cluster:
             link_is_up=self._link_is_up,
             instance=instance,
         )
+        self.registry.watch(self.regions)
+        self.news = News(self.registry, self.regions)
+        self.road.on_claim = self.news.heard
+        self.canary = Canary(self.road, lambda: len(self.registry.table.shards))
         self._attendance = Attendance(part.roots, joiner) if part.mode == "direct" else None
         self._admission: Admission | None = None
         if junction is not None:
@@ -84,8 +105,14 @@ class Cluster:
         self.discovery = Discovery(origin, self.registry, region=part.region)
         self.dials = 0
         """Sessions that links asked for so far."""
-        self._link = links(dial, self.node, part.token)
+        self._link = links(self.roundtrips.measured(dial, "quic"), self.node, part.token)
         self.links = Links(self._dial_link, self.discovery)
+        self.probes = Probes(
+            links(self.roundtrips.measured(dial, "probe"), self.node, part.token),
+            self.node,
+            lambda: self.registry.members,
+            self._attended,
+        )
         self._advertiser = Advertiser(origin, self.registry)
 
     def _lay(self, redis: Redis, joiner: Joiner) -> Road:
@@ -117,8 +144,11 @@ class Cluster:
         extensions[ROAD] = Extension(gateway.serve)
         return admission
 
+    def _member(self, node: str) -> Member | None:
+        return self.registry.table.member(node)
+
     def _knows(self, node: str, instance: str) -> bool:
-        member = self.registry.table.member(node)
+        member = self._member(node)
         return member is not None and member.instance == instance
 
     def _link_is_up(self, node: str) -> bool:
@@ -150,6 +180,10 @@ class Cluster:
                 others = [tasks.create_task(self.links.run(), name="links")]
                 if self._attendance is not None:
                     others.append(tasks.create_task(self._attendance.run(), name="attendance"))
+                if part.mode == "root":
+                    others.append(tasks.create_task(self.canary.run(), name="canary"))
+                others.append(tasks.create_task(self.probes.run(), name="probes"))
+                others.append(tasks.create_task(self.roundtrips.run(), name="round-trips"))
                 try:
                     # Unregisters when it is cancelled; what flows over links flows until then.
                     await self.registry.run()
@@ -179,20 +213,21 @@ class Cluster:
         return all(feed.epoch is not None for feed in self.registry.table.feeds())
 
     def rtts(self) -> Mapping[str, float]:
-        """Measured round trips, by node: of links, and of sessions by which nodes joined."""
-        ways: list[tuple[str | None, float | None]] = []
-        if self._admission is not None:
-            ways += self._admission.rtts().items()
-        ways += self._to_roots()
-        ways += [(link.node, link.view.rtt_seconds) for link in self.links.all()]
-        return {node: rtt for node, rtt in ways if node is not None and rtt is not None}
+        """Measured round trips, by node: of all sessions with others."""
+        ways = [(way.node, way.session.rtt_seconds) for way in self.roundtrips.ways()]
+        return {node: rtt for node, rtt in ways if rtt is not None}
 
-    def _to_roots(self) -> Iterator[tuple[str | None, float | None]]:
-        if isinstance(self._road, RootRoad):
-            yield self._road.root, self._road.rtt_seconds
+    def _came(self) -> Iterator[Way]:
+        """The sessions by which others have joined here."""
+        joined = {} if self._admission is None else self._admission.sessions()
+        for session, node in joined.items():
+            yield Way(node, "quic", Link(session))
+
+    def _attended(self) -> Iterator[str]:
+        """The root to which a session is open that measures the way."""
         at = self._attendance
-        if at is not None and at.joined is not None:
-            yield at.root, at.joined.rtt_seconds
+        if at is not None and at.root is not None:
+            yield at.root
 
     @property
     def name_taken(self) -> bool:

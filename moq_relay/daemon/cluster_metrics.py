@@ -9,8 +9,6 @@ from moq_relay.daemon.readings import C, Family, G, Readings, Sample, by_label, 
 STATES = ("up", "draining", "stale", "expired")
 LINK_STATES = ("idle", "dialling", "up", "suspect", "down")
 CHECKS = ("version", "maxmemory_policy", "persistence")
-REGIONS = 32
-"""Regions that have series of their own; those of further members are counted as ``other``."""
 
 
 def _status(
@@ -36,16 +34,13 @@ def _kinds(
 
 def _nodes(node: Readings) -> list[Sample]:
     counted = Counter[tuple[str, str]]()
+    regions = [node.region]
     if node.cluster is not None:
         for view in node.cluster.registry.members.values():
-            counted[view.member.region, view.state] += 1
-    regions = sorted({region for region, _ in counted} | {node.region})
-    kept = set(regions[:REGIONS]) | {node.region}
-    folded = Counter[tuple[str, str]]()
-    for (region, state), count in counted.items():
-        folded[region if region in kept else "other", state] += count
-    known = [(region, state) for region in sorted(kept) for state in STATES]
-    return list(from_zero(folded, known).items())
+            counted[node.cluster.regions.label(view.member.region), view.state] += 1
+        regions = node.cluster.regions.labels()
+    known = [(region, state) for region in regions for state in STATES]
+    return list(from_zero(counted, known).items())
 
 
 def _links(node: Readings) -> list[Sample]:

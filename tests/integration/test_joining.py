@@ -120,7 +120,7 @@ async def test_a_node_is_reached_at_the_url_that_it_joins_as(pair):
     async with node.joiner().joined(root.url) as joined:
         assert (joined.accepted, joined.reason) == (True, "reached at its URL")
         assert root.admission.nodes() == {node.url}
-        assert joined.rtt_seconds > 0
+        assert joined.session.transport.stats().rtt_seconds > 0
     assert root.came == [targets.to_join(node.url, SHARED)]
     assert [target.startswith("/?challenge=") for target in node.came] == [True]
     await until(lambda: not root.host.sessions and not node.host.sessions)

@@ -281,7 +281,7 @@ async def test_a_node_without_a_token_only_measures_the_way(town):
 
     async with joiner.joined(ROOT) as found:
         assert found.accepted is None
-        assert found.rtt_seconds is None
+        assert found.session.transport.stats().rtt_seconds is None
         await until(lambda: root.targets == [to_probe()])
 
 

@@ -2,16 +2,27 @@
 
 import asyncio
 import re
+from contextlib import ExitStack
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from moq_relay.cluster.endpoint import Endpoint
+from moq_relay.cluster.joining import Challenges
+from moq_relay.cluster.records import Member
+from moq_relay.cluster.roundtrips import METHODS, Way
 from moq_relay.daemon import docs, exposition, metrics
+from moq_relay.daemon.cluster import Cluster
+from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.readings import LAG_BUCKETS, C, Family, G, H, Readings
+from moq_relay.daemon.settings import Redis
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
+
+SERIES = 2500
+"""Of one node with twelve regions."""
 
 
 def readings(counters=None, **more):
@@ -47,7 +58,11 @@ def test_every_known_series_is_there_at_zero_before_anything_happened():
     assert samples["moq_cluster_audit_repairs_total", (("kind", "ghost"),)] == 0
     assert samples["moq_cluster_nodes", (("peer_region", ""), ("state", "up"))] == 0
     assert samples["moq_cluster_links", (("state", "suspect"),)] == 0
-    assert len(samples) < 250
+    assert samples["moq_cluster_canary_seconds_count", ()] == 0
+    for operation in ("renew", "write", "read", "other"):
+        assert samples["moq_cluster_redis_rtt_seconds_count", (("op", operation),)] == 0
+    for outcome in ("known", "found", "unknown", "unavailable"):
+        assert samples["moq_relay_lookups_total", (("outcome", outcome),)] == 0
 
 
 def test_what_was_counted_is_told():
@@ -82,15 +97,70 @@ def test_lag_is_a_histogram():
     assert samples["moq_relay_loop_lag_seconds_sum", ()] == 9.031
 
 
+class Measured:
+    """A session that answered a moment ago."""
+
+    rtt_seconds = latest_rtt_seconds = 0.08
+    silent_seconds = 0.0
+
+    def ping(self):
+        """It will answer again."""
+
+
+def clustered(regions):
+    """A node among nodes in so many regions, to each of which a round trip was measured."""
+    counters = Counters()
+    origin = Origin(1, Cache(CacheLimits(), counters), float, lambda _seconds, _call: None)
+    part = Part(
+        mode="direct",
+        node="https://own/",
+        region="r0",
+        roots=("https://root/",),
+        endpoint=Endpoint(addresses=(("localhost", 1),)),
+    )
+    cluster = Cluster(
+        part, Redis(), origin=origin, dial=None, challenges=Challenges(), extensions={}
+    )
+    with ExitStack() as stack:
+        for number in range(regions):
+            name = f"https://n{number}/"
+            member = Member(node=name, generation=1, instance="i", region=f"r{number}")
+            cluster.registry.table.members_feed.put("", member)
+            for method in METHODS:
+                stack.enter_context(cluster.roundtrips.known(Way(name, method, Measured())))
+        cluster.registry.table.tell()
+        cluster.roundtrips.turn()
+    return Readings(counters, origin, cluster=cluster)
+
+
+def lines(here):
+    text = generate_latest(metrics.registry(here)).decode()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
 def test_the_page_about_metrics_has_every_name_that_is_told():
     page = docs.metric_table()
-    names = {name for name, _ in told() if name.startswith("moq_")}
+    names = {re.match(r"\w+", line)[0] for line in lines(clustered(1)) if line.startswith("moq_")}
 
     documented = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 
     histograms = [family.name for family in metrics.FAMILIES if family.kind is H]
     parts = {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
     assert documented - set(histograms) == names - parts
+
+
+def test_the_round_trip_to_a_region_is_told_by_how_it_was_measured():
+    told = lines(clustered(2))
+
+    for method in ("quic", "probe"):
+        labels = f'{{method="{method}",peer_region="r1",relay_region="r0"}}'
+        assert f"moq_relay_peer_rtt_seconds_sum{labels} 0.08" in told
+        assert f"moq_relay_peer_rtt_seconds_count{labels} 1.0" in told
+    assert 'moq_relay_peer_rtt_current_seconds{peer_region="r1",relay_region="r0"} 0.08' in told
+
+
+def test_a_node_among_twelve_regions_has_no_more_series_than_it_may():
+    assert len(lines(clustered(12))) <= SERIES
 
 
 def test_no_label_is_the_region_or_a_path():
@@ -107,7 +177,7 @@ def test_several_processes_of_a_relay_are_told_as_one():
 
     total = Family("a", C, "", lambda _: [(("x",), 1.0), (("y",), 2.0)], ("l",))
     ends = Family("b", G, "", lambda _: [((), 5.0)], join=min)
-    late = Family("c", H, "", lambda _: [((), lag(0.5))])
+    late = Family("c", H, "", lambda _: [])
 
     assert total.merge([total.read(None), [(("y",), 3.0), (("z",), 4.0)]]) == [
         (("x",), 1.0),
@@ -115,11 +185,11 @@ def test_several_processes_of_a_relay_are_told_as_one():
         (("z",), 4.0),
     ]
     assert ends.merge([ends.read(None), [((), 4.0)], [((), 6.0)]]) == [((), 4.0)]
-    other = lag(0.5, 3.0)
-    ((_, both),) = late.merge([late.read(None), [((), other)]])
+    mine, other = lag(0.5), lag(0.5, 3.0)
+    ((_, both),) = late.merge([[((), mine)], [((), other)]])
     assert both.buckets() == [("1.0", 2.0), ("+Inf", 3.0)]
     assert both.total == 4.0
-    assert other.count == 2, "what was merged is as it was"
+    assert (mine.count, other.count) == (1, 2), "what was merged is as it was"
 
 
 def test_what_other_processes_sent_is_in_the_exposition():

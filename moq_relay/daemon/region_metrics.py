@@ -1,0 +1,112 @@
+"""The metrics of distance: how far other regions and the registry are, and what that does."""
+
+from collections.abc import Callable, Iterable
+
+from moq_relay.cluster.regions import ByRegion
+from moq_relay.cluster.resolver import OUTCOMES
+from moq_relay.cluster.roundtrips import METHODS
+from moq_relay.cluster.timing import KINDS
+from moq_relay.daemon.cluster import Cluster
+from moq_relay.daemon.readings import C, Family, G, H, Readings, Sample, one
+from moq_relay.relay.histogram import Histogram
+
+
+def _clustered(
+    read: Callable[[Cluster], Iterable[Sample]],
+) -> Callable[[Readings], Iterable[Sample]]:
+    """Nothing where there are no other regions."""
+    return lambda node: () if node.cluster is None else read(node.cluster)
+
+
+def _by_region(
+    read: Callable[[Cluster], ByRegion[Histogram]],
+) -> Callable[[Readings], Iterable[Sample]]:
+    return _clustered(lambda cluster: [((label,), h) for label, h in read(cluster).items()])
+
+
+def _round_trips(cluster: Cluster) -> list[Sample]:
+    return [
+        ((label, method), histogram)
+        for method in METHODS
+        for label, histogram in cluster.roundtrips.samples[method].items()
+    ]
+
+
+def _current(cluster: Cluster) -> list[Sample]:
+    return [((label,), seconds) for label, seconds in cluster.roundtrips.current.items()]
+
+
+def _canary(node: Readings) -> list[Sample]:
+    return one(Histogram() if node.cluster is None else node.cluster.canary.seconds)
+
+
+def _calls(node: Readings) -> list[Sample]:
+    calls = {} if node.cluster is None else node.cluster.road.calls
+    return [((kind,), calls.get(kind) or Histogram()) for kind in KINDS]
+
+
+def _lookups(node: Readings) -> list[tuple[tuple[str, ...], Histogram]]:
+    seconds = {} if node.cluster is None else node.cluster.discovery.resolver.seconds
+    return [((outcome,), seconds.get(outcome) or Histogram()) for outcome in OUTCOMES]
+
+
+REGIONAL: tuple[Family, ...] = (
+    Family(
+        "moq_relay_peer_rtt_seconds",
+        H,
+        "Round trips to other nodes, a sample of each session every 5 s: of those that carry "
+        "something (`quic`), and of those that are kept to measure one node of each region "
+        "(`probe`).",
+        _clustered(_round_trips),
+        ("peer_region", "method"),
+    ),
+    Family(
+        "moq_relay_peer_rtt_current_seconds",
+        G,
+        "The last round trip that was measured, of the region's farthest node. A region to which "
+        "none was measured yet is not there.",
+        _clustered(_current),
+        ("peer_region",),
+        join=max,
+    ),
+    Family(
+        "moq_cluster_announce_propagation_seconds",
+        H,
+        "From the moment at which the registry dates an announcement of a node of that region "
+        "until it is known here, on Redis' clock. Not observed while this node knows that clock "
+        "no better than to 10 ms.",
+        _by_region(lambda cluster: cluster.news.seconds),
+        ("peer_region",),
+    ),
+    Family(
+        "moq_cluster_canary_seconds",
+        H,
+        "From a root through the registry back to it, by the way of every event; one each 10 s, "
+        "on one clock. Only roots send any.",
+        _canary,
+    ),
+    Family(
+        "moq_cluster_redis_rtt_seconds",
+        H,
+        "Calls of this node to the registry that were answered: by Redis, or by the root through "
+        "which the node comes.",
+        _calls,
+        ("op",),
+    ),
+    Family(
+        "moq_relay_lookups",
+        C,
+        "Paths that nobody was known to have and that were asked for: the registry had it "
+        "(`found`), it came by itself meanwhile (`known`), nobody has it (`unknown`), the registry "
+        "could not be asked (`unavailable`).",
+        lambda node: [(labels, found.count) for labels, found in _lookups(node)],
+        ("outcome",),
+    ),
+    Family(
+        "moq_relay_lookup_seconds",
+        H,
+        "How long that took; whoever waits for a path counts once with all others that do.",
+        _lookups,
+        ("outcome",),
+    ),
+)
