@@ -39,6 +39,8 @@ class Front:
         """Seconds that each datagram takes, either way."""
         self.jitter = 0.0
         """Seconds that one may take more or less; none overtakes another of its connection."""
+        self.more: dict[str, float] = {}
+        """Seconds more, each way, by who dialled."""
         self.dropped = 0
         """Datagrams that were not carried."""
         self._port = port
@@ -90,9 +92,10 @@ class Front:
         self.dropped += not whole
         return whole
 
-    def due(self) -> float:
+    def due(self, dialler: str) -> float:
         """How long the next datagram takes."""
-        return self.delay + self._chance.uniform(-self.jitter, self.jitter)
+        usual = self.delay + self.more.get(dialler, 0.0)
+        return usual + self._chance.uniform(-self.jitter, self.jitter)
 
     @property
     def target(self) -> tuple[str, int]:
@@ -150,7 +153,9 @@ class _Flow(asyncio.DatagramProtocol):
         if not self._front.passes(self._dialler, direction):
             return
         loop = asyncio.get_running_loop()
-        due = self._due[direction] = max(self._due[direction], loop.time() + self._front.due())
+        due = self._due[direction] = max(
+            self._due[direction], loop.time() + self._front.due(self._dialler)
+        )
         if due > loop.time():
             loop.call_at(due, self._deliver, direction, data)
         else:
