@@ -29,6 +29,9 @@ from moq_relay.transports.quic.steady import SteadyConnection
 DATAGRAM_QUEUE = 256
 """Datagrams that wait for the congestion window; the oldest makes way for the next."""
 
+SILENCE_SECONDS = 1.0
+"""Without a packet of the peer, after which its next one says that the way is back."""
+
 _SHORT_HEADER = 1 + 2
 """First byte and packet number of a 1-RTT packet as aioquic writes it, without connection id."""
 _AEAD_TAG = 16
@@ -277,8 +280,17 @@ class Engine(SteadyConnection):
         verdict = super()._payload_received(context, plain, crypto_frame_required)
         if verdict[0]:
             self.ledger.control = True
+        if backed_off and self._was_silent(context.time):
+            # The pauses between probes double while no ACK comes (RFC 9002 section 6.2.1), so that
+            # the next might be as far off as the silence was long; but the way is whole again.
+            self._loss._pto_count = 0
         self._settle(backed_off=backed_off)
         return verdict
+
+    def _was_silent(self, now: float) -> bool:
+        """Whether the packet that came ``now`` is the first for a while."""
+        heard = self.space.largest_received_time if self._handshake_confirmed else None
+        return heard is not None and now - heard >= SILENCE_SECONDS
 
     def _settle(self, *, backed_off: bool) -> None:
         """After an ACK, perhaps: forget our finished unidirectional streams.
@@ -368,7 +380,12 @@ PRIVATE: dict[type, dict[str, type | None]] = {
         "_rtt_smoothed": float,
         "max_ack_delay": float,
     },
-    QuicPacketSpace: {"ack_at": None, "largest_received_packet": int, "loss_time": None},
+    QuicPacketSpace: {
+        "ack_at": None,
+        "largest_received_packet": int,
+        "largest_received_time": None,
+        "loss_time": None,
+    },
     QuicStreamReceiver: {"_buffer": bytearray},
     QuicStreamSender: {"_reset_error_code": None, "is_finished": bool, "reset_pending": bool},
     QuicStream: {"receiver": object, "sender": object},

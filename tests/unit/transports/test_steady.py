@@ -101,6 +101,27 @@ def test_one_stream_leaves_in_packets_of_the_same_size_at_the_same_time(
     assert logs[0] == logs[1]
 
 
+# --- a way that is lost and found -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_was_lost_in_a_long_silence_is_sent_again_as_soon_as_the_peer_is_heard(fast):
+    link = Link(fast=fast)
+    link.weather = Weather(lose=lambda: True)
+    stream = link.server.open(unidirectional=True)
+    link.server.send_slice(stream, bytes(20_000), 0, 20_000, fin=True)
+    link.step()
+    link.run(12.0)
+
+    link.weather = FAIR
+    link.client.send_ping(7)
+    link.step()
+    back = link.now
+    link.run(10.0, lambda: stream in link.fins)
+
+    assert link.now - back < 0.5
+
+
 # --- whatever happens -----------------------------------------------------------------------------
 
 
