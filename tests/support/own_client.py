@@ -28,12 +28,12 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> N
             await asyncio.sleep(0.005)
 
 
-def make_origin(**options: float) -> Origin:
-    """An origin of this process; ``linger`` as an option."""
+def make_origin(*, kept: float = 2.0, **options: float) -> Origin:
+    """An origin of this process, which keeps groups for so many seconds; ``linger`` is an option."""
     loop = asyncio.get_running_loop()
     return Origin(
         1 + secrets.randbelow(2**62 - 1),
-        Cache(CacheLimits(duration=2.0), Counters()),
+        Cache(CacheLimits(duration=kept), Counters()),
         loop.time,
         loop.call_later,
         **options,
