@@ -22,6 +22,7 @@ LOOKUPS = 64
 
 Outcome = Literal["known", "found", "unknown", "unavailable"]
 """It came by itself before the registry answered; the registry had it; it did not; nobody said."""
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 OUTCOMES: tuple[Outcome, ...] = ("known", "found", "unknown", "unavailable")
 
 
@@ -41,7 +42,7 @@ class Resolver:
     """Waits for paths; somebody has to tell it what appeared."""
 
     def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = {outcome: Histogram() for outcome in OUTCOMES}
+        self.seconds = {outcome: Histogram(BOUNDS) for outcome in OUTCOMES}
         """How long it took until the outcome was clear: one for all who wait for a path."""
         self._registry = registry
         self._clock = clock

@@ -1,14 +1,18 @@
 """The metrics of distance: how far other regions and the registry are, and what that does."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from moq_relay.cluster.regions import ByRegion
-from moq_relay.cluster.resolver import OUTCOMES
+from moq_relay.cluster.resolver import BOUNDS, OUTCOMES
 from moq_relay.cluster.roundtrips import METHODS
 from moq_relay.cluster.timing import KINDS
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.readings import C, Family, G, H, Readings, Sample, one
 from moq_relay.relay.histogram import Histogram
+
+
+def _listed(bounds: Sequence[float]) -> str:
+    return ", ".join(f"{bound:g}" for bound in bounds)
 
 
 def _clustered(
@@ -42,12 +46,12 @@ def _canary(node: Readings) -> list[Sample]:
 
 def _calls(node: Readings) -> list[Sample]:
     calls = {} if node.cluster is None else node.cluster.road.calls
-    return [((kind,), calls.get(kind) or Histogram()) for kind in KINDS]
+    return [((kind,), calls.get(kind, Histogram())) for kind in KINDS]
 
 
 def _lookups(node: Readings) -> list[tuple[tuple[str, ...], Histogram]]:
     seconds = {} if node.cluster is None else node.cluster.discovery.resolver.seconds
-    return [((outcome,), seconds.get(outcome) or Histogram()) for outcome in OUTCOMES]
+    return [((outcome,), seconds.get(outcome, Histogram(BOUNDS))) for outcome in OUTCOMES]
 
 
 REGIONAL: tuple[Family, ...] = (
@@ -105,7 +109,8 @@ REGIONAL: tuple[Family, ...] = (
     Family(
         "moq_relay_lookup_seconds",
         H,
-        "How long that took; whoever waits for a path counts once with all others that do.",
+        "How long that took; whoever waits for a path counts once with all others that do. "
+        f"Bounds: {_listed(BOUNDS)}.",
         _lookups,
         ("outcome",),
     ),

@@ -414,6 +414,7 @@ async def test_a_transport_says_what_it_is_and_what_it_measured(pair):
     assert ":" in pair.server.peer
     if pair.server.binding != "memory":
         assert 0 < stats.rtt_seconds < 1
+        assert 0 < stats.latest_rtt_seconds < 1
         assert stats.bytes_sent > 1000
         assert stats.bytes_received > 1000
 

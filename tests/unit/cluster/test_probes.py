@@ -90,6 +90,11 @@ async def test_it_ends_when_its_region_is_gone(world):
     await settle()
     assert world.dialled == ["a"]
 
+    world.join("a", "eu")
+    await until(lambda: world.open)
+    await settle()
+    assert world.dialled == ["a", "a"], "and begins once when it is back"
+
 
 async def test_it_goes_to_another_node_when_its_own_is_gone_or_drains(world):
     for node in ("a", "b", "c"):
@@ -162,6 +167,20 @@ async def test_nodes_choose_differently_in_the_same_region():
     firsts = {min(nodes, key=Probes(None, own, dict)._rank) for own in nodes}
 
     assert len(firsts) > 3
+
+
+async def test_a_cancellation_that_was_meant_for_somebody_else_ends_nothing(world):
+    world.join("a", "eu")
+    dial, faults = world.probes._dial, [asyncio.CancelledError()]
+
+    def astray(node, ending):
+        if faults:
+            raise faults.pop()
+        return dial(node, ending)
+
+    world.probes._dial = astray
+
+    await until(lambda: world.open)
 
 
 async def test_a_fault_of_ours_is_logged_and_tried_again(world, caplog):
