@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 
 from moq_relay.errors import MoqError
-from tests.bench.cluster.beacon import Beacon
+from tests.bench.cluster.beacon import MAX_AGE, Beacon
 from tests.bench.cluster.stage import publishing
 from tests.chaos.journal import Journal
 from tests.support.cluster_process import NodeProcess
@@ -16,9 +16,12 @@ AGAIN_SECONDS = 0.2
 
 
 class Crowd:
-    """All publishers of one node, over one session, which is begun anew when the node is."""
+    """All publishers of one node, over one session, which is begun anew when the node is.
 
-    def __init__(self, node: NodeProcess, journal: Journal) -> None:
+    Crowds with the same hop are one publisher that is connected to several nodes.
+    """
+
+    def __init__(self, node: NodeProcess, journal: Journal, hop: int) -> None:
         self.node = node
         self.paths: dict[str, Beacon] = {}
         self.connected = False
@@ -27,7 +30,7 @@ class Crowd:
         self._kept: set[str] = set()
         self._journal = journal
         self._source = Beacon()
-        self._origin = make_origin(linger=0.0)
+        self._origin = make_origin(hop, kept=MAX_AGE, linger=0.0)
         self._session = AsyncExitStack()
 
     async def connect(self) -> None:

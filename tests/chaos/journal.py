@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
+UNHEARD_SECONDS = 0.5
+"""What a publisher ended so shortly before its node died, the node may never have heard of."""
+
 Pair = tuple[str, str]
 """A path, and the URL of the node that its publisher is connected to."""
 
@@ -48,6 +51,10 @@ class Journal:
         self._lost[node] = [pair for pair in self.truth() if pair[1] == node]
         for path, owner in self._lost[node]:
             self.withdrew(path, owner, died=True)
+        unheard = time.monotonic() - UNHEARD_SECONDS
+        for (_, owner), spans in self._spans.items():
+            if owner == node and unheard < spans[-1].gone < inf:
+                spans[-1].died = True
 
     def returned(self, node: str) -> None:
         """The node lived: what it had when it was lost it has again, since when it had it."""

@@ -38,6 +38,7 @@ CHANGES_PER_SECOND = 20
 BACKOFF = 1.0
 """The longest that a node waits before it tries Redis again."""
 FRESH_SECONDS = 5.0
+ALL = "/origins?limit=10000"
 SETTLE_SECONDS = 6.0
 
 
@@ -73,7 +74,9 @@ class World:
         self.stack = AsyncExitStack()
         self._scenario = scenario
         self._add_nodes()
-        self.crowds = {name: Crowd(self[name], self.journal) for name in NODES}
+        # One publisher with a session at every node: what two of them have is one broadcast.
+        hop = 1 + self.chance.getrandbits(61)
+        self.crowds = {name: Crowd(self[name], self.journal, hop) for name in NODES}
         self.samplers = {name: Sampler(self[name], self.journal, self.judged) for name in NODES}
         self.audience = Audience(PULSE)
         self.beacon = Beacon()
@@ -136,9 +139,10 @@ class World:
 
     async def freeze(self, name: str) -> None:
         """SIGSTOP of a node; its publishers rest, and its viewer is not judged any more."""
+        self.crowds[name].rests = True
+        await self.until(lambda: self._heard(name), f"{name} has heard its publishers")
         self.samplers[name].looks = False
         await self.audience.leave(name)
-        self.crowds[name].rests = True
         self[name].send(signal.SIGSTOP)
 
     async def thaw(self, name: str) -> None:
@@ -214,6 +218,12 @@ class World:
             f"{count} members",
             seconds,
         )
+
+    def _heard(self, name: str) -> bool:
+        """Whether all that a node's publishers did is in its table."""
+        node = self[name]
+        said = {pair for pair in self.journal.truth() if pair[1] == node.url}
+        return said == {pair for pair in pairs(node.facts(ALL)) if pair[1] == node.url}
 
     def reaped(self) -> float:
         """Members that the running nodes, and those that ran, took for dead."""
@@ -358,7 +368,7 @@ class World:
         try:
             wanted = self.journal.truth().keys()
             await eventually(
-                lambda: pairs(node.facts("/origins?limit=10000")) == wanted,
+                lambda: pairs(node.facts(ALL)) == wanted,
                 "the table of a node started fresh",
             )
             return time.monotonic() - begun

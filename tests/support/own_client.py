@@ -28,11 +28,14 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> N
             await asyncio.sleep(0.005)
 
 
-def make_origin(*, kept: float = 2.0, **options: float) -> Origin:
-    """An origin of this process, which keeps groups for so many seconds; ``linger`` is an option."""
+def make_origin(hop: int | None = None, *, kept: float = 2.0, **options: float) -> Origin:
+    """An origin of this process that keeps groups for ``kept`` seconds; ``linger`` as an option."""
+
+    It keeps groups for ``kept`` seconds.
+    """
     loop = asyncio.get_running_loop()
     return Origin(
-        1 + secrets.randbelow(2**62 - 1),
+        hop or 1 + secrets.randbelow(2**62 - 1),
         Cache(CacheLimits(duration=kept), Counters()),
         loop.time,
         loop.call_later,

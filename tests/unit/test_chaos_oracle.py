@@ -177,6 +177,16 @@ def test_all_that_a_node_had_ends_with_it(journal, clock):
     assert journal.last(ROOM).died
 
 
+@pytest.mark.parametrize(("before", "died"), [(0.4, True), (0.6, False)])
+def test_what_ended_just_before_its_node_may_last_as_long_as_that(journal, clock, before, died):
+    journal.withdrew(*ROOM)
+    clock.now += before
+    journal.lost(EAST)
+
+    assert journal.last(ROOM).died is died
+    assert journal.last(ROOM).gone == 100.0
+
+
 def test_what_returns_with_its_node_is_as_old_as_before(journal, clock):
     clock.now += 1.0
     journal.withdrew(*ROOM)
