@@ -29,7 +29,7 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> N
 
 
 def make_origin(hop: int | None = None, *, kept: float = 2.0, **options: float) -> Origin:
-    """An origin of this process that keeps groups for ``kept`` seconds; ``linger`` as an option."""
+    """An origin of this process, by default with a hop of its own; ``linger`` is an option.
 
     It keeps groups for ``kept`` seconds.
     """
