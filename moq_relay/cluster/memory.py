@@ -109,9 +109,9 @@ class MemoryStore:
             return ["EPOCH"]
         now, held = self._now_ms(), feed.table.get(node)
         if held is not None and takeover != "1":
-            generation, owner = held.split(" ")[:2]
+            generation, _, rest = held.partition(" ")
             left = feed.lease.get(node, 0) - now
-            if owner != instance and left > 0:
+            if generation.isdigit() and rest.partition(" ")[0] != instance and left > 0:
                 return ["OWNED", left, int(generation)]
         stored = int(feed.meta.get(f"g:{node}", "0"))
         number = max(now, stored + 1, int(known) + 1)

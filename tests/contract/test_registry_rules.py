@@ -41,6 +41,20 @@ async def test_a_registration_that_the_registry_lost_is_made_anew(cluster: Clust
     assert b.registry.claims(ROOM)[0].claim.generation > generation
 
 
+@pytest.mark.parametrize("garbage", ["garbage", "written by a hand"])
+async def test_garbage_in_place_of_a_registration_owns_no_name(cluster: Cluster, garbage, caplog):
+    a, b = await cluster.join(A), await cluster.join(B)
+    a.registry.claim(ROOM, 0.0)
+    await until(lambda: b.has(ROOM, A))
+    generation = b.generation(A)
+
+    cluster.world.edit(None, A, garbage)
+
+    await until(lambda: b.generation(A) > generation)
+    await until(lambda: b.has(ROOM, A) == "live")
+    assert "name taken" not in caplog.text
+
+
 @pytest.mark.parametrize("fault", ["lose_request", "lose_answer"])
 async def test_a_lost_register_leaves_no_node_that_thinks_it_is_one(cluster: Cluster, fault):
     b = await cluster.join(B)

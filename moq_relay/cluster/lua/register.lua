@@ -8,10 +8,11 @@ if not meta[1] or meta[1] ~= ARGV[4] then return {'EPOCH'} end
 local now = now_ms()
 local held = redis.call('HGET', KEYS[2], node)
 if held and ARGV[8] ~= '1' then
-  -- Names are owned: who was fenced by a living process of its name leaves it alone.
-  local generation, owner = string.match(held, '^(%S+) (%S+)')
+  -- Names are owned: who was fenced by a living process of its name leaves it alone; garbage in
+  -- its place is nobody's.
+  local generation, owner = string.match(held, '^(%d+) (%S+)')
   local left = tonumber(redis.call('ZSCORE', KEYS[4], node) or '0') - now
-  if owner and owner ~= instance and left > 0 then return {'OWNED', left, tonumber(generation or '0')} end
+  if owner and owner ~= instance and left > 0 then return {'OWNED', left, tonumber(generation)} end
 end
 local generation = math.max(now, tonumber(meta[2] or '0') + 1, tonumber(ARGV[6]) + 1)
 local text = whole(generation)
