@@ -108,7 +108,7 @@ async def writes_lost_half_late(world: World) -> Bounds:
     await asyncio.to_thread(world.redis.kill)
     await world.until(lambda: listeners(replica) == len(early), "some are at the new primary")
     number = 0
-    while number < 5 * FEEDS or not all(
+    while number < 2 * FEEDS or not all(
         new > old
         for new, old in zip(await asyncio.to_thread(sequences, replica), known, strict=True)
     ):
