@@ -6,6 +6,7 @@ from; clients connect to the node itself.
 """
 
 import asyncio
+import math
 import random
 import socket
 from collections.abc import Callable
@@ -76,8 +77,10 @@ class Front:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await asyncio.gather(*(flow.opening for flow in self._flows.values()))
         for transport in [*self._doors, *(flow.far for flow in self._flows.values() if flow.far)]:
             transport.close()
+        await asyncio.sleep(0)  # they close in the loop's next turn
 
     def arrived(self, data: bytes, address: Any, door: asyncio.DatagramTransport) -> None:
         """From who dialled."""
@@ -92,7 +95,7 @@ class Front:
         self.dropped += not whole
         return whole
 
-    def due(self, dialler: str) -> float:
+    def late(self, dialler: str) -> float:
         """How long the next datagram takes."""
         usual = self.delay + self.more.get(dialler, 0.0)
         return usual + self._chance.uniform(-self.jitter, self.jitter)
@@ -131,7 +134,7 @@ class _Flow(asyncio.DatagramProtocol):
         """What came before that socket was there."""
         self._due = {"there": 0.0, "back": 0.0}
         loop = asyncio.get_running_loop()
-        self._opening = loop.create_task(self._open(loop))
+        self.opening = loop.create_task(self._open(loop))
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         await loop.create_datagram_endpoint(lambda: self, remote_addr=self._front.target)
@@ -153,8 +156,10 @@ class _Flow(asyncio.DatagramProtocol):
         if not self._front.passes(self._dialler, direction):
             return
         loop = asyncio.get_running_loop()
+        # Never the same instant twice: the loop's timers are not stable among equals.
         due = self._due[direction] = max(
-            self._due[direction], loop.time() + self._front.due(self._dialler)
+            math.nextafter(self._due[direction], math.inf),
+            loop.time() + self._front.late(self._dialler),
         )
         if due > loop.time():
             loop.call_at(due, self._deliver, direction, data)

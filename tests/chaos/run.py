@@ -5,7 +5,12 @@ import time
 from pathlib import Path
 
 from moq_relay.errors import MoqError
-from tests.chaos import registry_faults, replication  # noqa: F401 — they name themselves
+from tests.chaos import (  # noqa: F401 — they name themselves
+    clocks,
+    network,
+    registry_faults,
+    replication,
+)
 from tests.chaos.scenario import SCENARIOS, Outcome, Scenario
 from tests.chaos.store import MakeStore, process
 from tests.chaos.world import world_of
