@@ -7,9 +7,13 @@ from pathlib import Path
 from moq_relay.errors import MoqError
 from tests.chaos import (  # noqa: F401 — they name themselves
     clocks,
+    deaths,
+    names,
     network,
     registry_faults,
     replication,
+    upgrade,
+    writers,
 )
 from tests.chaos.scenario import SCENARIOS, Outcome, Scenario
 from tests.chaos.store import MakeStore, process

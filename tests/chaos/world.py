@@ -137,10 +137,14 @@ class World:
         await self.crowds[name].disconnect()
         self.crowds[name].rests = False
 
-    async def freeze(self, name: str) -> None:
-        """SIGSTOP of a node; its publishers rest, and its viewer is not judged any more."""
+    async def rest(self, name: str) -> None:
+        """The publishers of a node change nothing by chance, and it has heard all they did."""
         self.crowds[name].rests = True
         await self.until(lambda: self._heard(name), f"{name} has heard its publishers")
+
+    async def freeze(self, name: str) -> None:
+        """SIGSTOP of a node; its publishers rest, and its viewer is not judged any more."""
+        await self.rest(name)
         self.samplers[name].looks = False
         await self.audience.leave(name)
         self[name].send(signal.SIGSTOP)

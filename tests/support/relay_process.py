@@ -71,6 +71,8 @@ class RelayProcess:
         self.ports: Mapping[str, int] = dict(zip(versions, udp, strict=True))
         self.web_port = udp[0]
         self.log_path = directory / "relay.log"
+        self.command = [str(EXECUTABLE)]
+        """What is run on the file of its settings, from its next start on."""
         self.environment: dict[str, str] = {}
         """What the process gets beside this one's own, from its next start on."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -114,9 +116,8 @@ class RelayProcess:
         path = self._directory / "relay.toml"
         path.write_text(self.configuration())
         with self.log_path.open("ab") as log:
-            command = [str(EXECUTABLE), str(path)]
             self._process = subprocess.Popen(
-                command,
+                [*self.command, str(path)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment() | self.environment,

@@ -71,17 +71,21 @@ class Light:
         await asyncio.sleep(offset)
         while self.alive:
             begun = time.monotonic()
-            answer = await self._road.call(
-                "renew",
-                None,
-                [
-                    *(self._word, self._generation, self._member.instance),
-                    *(str(int(lease * 1000)), self._member.tail(), "0"),
-                ],
-            )
-            assert answer[0] == "OK", f"{self.name}: {answer}"
-            self.renewed += 1
+            await self.renew_once(lease)
             await asyncio.sleep(max(0.0, begun + every - time.monotonic()))
+
+    async def renew_once(self, lease: float) -> None:
+        """Stay a member for one more lease."""
+        answer = await self._road.call(
+            "renew",
+            None,
+            [
+                *(self._word, self._generation, self._member.instance),
+                *(str(int(lease * 1000)), self._member.tail(), "0"),
+            ],
+        )
+        assert answer[0] == "OK", f"{self.name}: {answer}"
+        self.renewed += 1
 
     async def claim(self, paths: Iterable[str]) -> None:
         """Have these too."""
