@@ -97,7 +97,7 @@ async def test_a_renewed_certificate_is_told_and_used_without_ending_a_session(
 
 async def test_a_failed_handshake_is_counted_by_its_reason(running):
     node, port, internal = running
-    counted = 'moq_relay_handshake_failures_total{reason="protocol"}'
+    counted = 'moq_relay_handshake_failures_total{reason="protocol",relay_region=""}'
     assert f"{counted} 0.0" in await answered(internal, "/metrics")
 
     with pytest.raises(DialFailed):
