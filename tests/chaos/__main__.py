@@ -81,7 +81,7 @@ def at_random(
 ) -> Iterable[Outcome]:
     """One world, and one fault after another, by chance."""
     chance = random.Random(seed)
-    fitting = [one for one in scenarios if one.mixes and one.servers == 1 and not one.lines]
+    fitting = [one for one in scenarios if one.mixes and one.servers == 1]
     world = replace(
         fitting[0],
         wired=any(one.wired for one in fitting),

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from tests.chaos.store import Store
-from tests.support.redis_server import IMAGE, START_SECONDS, free_port
+from tests.support.redis_server import IMAGE, START_SECONDS, client, free_port
 
 if TYPE_CHECKING:
     from testcontainers.community.redis import RedisContainer
@@ -55,19 +53,11 @@ class Container:
         assert done.exit_code == 0, answer
         return answer
 
-    def follow(self, primary: Any) -> None:
-        raise NotImplementedError("one container has nobody to follow")
-
-    def promote(self) -> None:
-        raise NotImplementedError("one container follows nobody")
-
     def _answers(self) -> bool:
         host, port = self.socket
         try:
-            with redis.Redis(
-                host, port, driver_info=None, protocol=2, retry=Retry(NoBackoff(), 0)
-            ) as client:
-                return bool(client.ping())
+            with client(host=host, port=port) as asking:
+                return bool(asking.ping())
         except (redis.RedisError, OSError):
             return False
 

@@ -30,6 +30,18 @@ async def newcomers(world: World) -> float:
     return longest
 
 
+async def without_redis(world: World) -> Bounds:
+    """Nobody has a Redis for 60 s; then it is there again, with what its settings let it keep."""
+    away = world.lease * OUTAGE_OF_60_SECONDS
+    await asyncio.to_thread(world.redis.kill)
+    await asyncio.sleep(away / 2)
+    waited = await newcomers(world)
+    await asyncio.sleep(away / 2)
+    await asyncio.to_thread(world.redis.start)
+    await asyncio.sleep(world.lease)
+    return world.bounds(away, more={"newcomer waited": (waited, 2.0)})
+
+
 @scenario("a root is killed and started again", numbers="1", ci=True)
 async def root_killed(world: World) -> Bounds:
     root = ROOTS[0]
@@ -94,26 +106,12 @@ async def redis_lost_all(world: World) -> Bounds:
 
 @scenario("Redis is gone for 60 s", numbers="5", aof=True)
 async def redis_gone(world: World) -> Bounds:
-    away = world.lease * OUTAGE_OF_60_SECONDS
-    await asyncio.to_thread(world.redis.kill)
-    await asyncio.sleep(away / 2)
-    waited = await newcomers(world)
-    await asyncio.sleep(away / 2)
-    await asyncio.to_thread(world.redis.start)
-    await asyncio.sleep(world.lease)
-    return world.bounds(away, more={"newcomer waited": (waited, 2.0)})
+    return await without_redis(world)
 
 
 @scenario("Redis is gone for 60 s and comes back empty", numbers="4, 5")
 async def redis_gone_and_empty(world: World) -> Bounds:
-    away = world.lease * OUTAGE_OF_60_SECONDS
-    await asyncio.to_thread(world.redis.kill)
-    await asyncio.sleep(away / 2)
-    waited = await newcomers(world)
-    await asyncio.sleep(away / 2)
-    await asyncio.to_thread(world.redis.start)
-    await asyncio.sleep(world.lease)
-    return world.bounds(away, more={"newcomer waited": (waited, 2.0)})
+    return await without_redis(world)
 
 
 @scenario("FLUSHALL", numbers="6", ci=True)

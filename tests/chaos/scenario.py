@@ -56,8 +56,6 @@ class Scenario:
     wired: bool
     aof: bool
     noisy: bool
-    log_entries: int | None
-    lines: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -101,8 +99,6 @@ def scenario(
     wired: bool = False,
     aof: bool = False,
     noisy: bool = False,
-    log_entries: int | None = None,
-    lines: tuple[str, ...] = (),
 ) -> Callable[[Run], Run]:
     """Name a function as a scenario.
 
@@ -114,8 +110,6 @@ def scenario(
         wired: whether each node's ways to Redis and to the other nodes can be cut and slowed.
         aof: whether Redis keeps what it knows when it is killed.
         noisy: whether error lines in the relays' logs belong to it.
-        log_entries: how many events a feed remembers; None: as usual.
-        lines: more settings for every node.
     """
 
     def named(run: Run) -> Run:
@@ -133,8 +127,6 @@ def scenario(
             wired=wired,
             aof=aof,
             noisy=noisy,
-            log_entries=log_entries,
-            lines=lines,
         )
         return run
 

@@ -253,13 +253,12 @@ class World:
             if self.sentinels:
                 url = sentinel.url(self.sentinels)
             redis = f'[redis]\nurl = "{url}"\ntimeout = {timeout}'
-            lines = [redis, *self._scenario.lines]
             if name in ROOTS:
-                self.cluster.add(name, rest="\n".join(lines))
+                self.cluster.add(name, rest=redis)
                 continue
             token = f'token = "{self.directory}/{name}.jwt"'
             root = f'root = "{self.cluster.address(ROOTS[0])}"'
-            self.cluster.add(name, cluster=f"{root}\n{token}", rest="\n".join(lines))
+            self.cluster.add(name, cluster=f"{root}\n{token}", rest=redis)
         through = self.cluster.add_through(THROUGH, *ROOTS)
         through.toml = through.toml.replace("timeout = 0.5", f"timeout = {timeout}")
 

@@ -54,6 +54,11 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
+def client(**place: Any) -> redis.Redis:
+    """A client of a server of ours that asks once: what fails is what the test looks at."""
+    return redis.Redis(**place, driver_info=None, protocol=2, retry=Retry(NoBackoff(), 0))
+
+
 class RedisServer:
     """One server process on a unix socket, and on a port of loopback too when it replicates."""
 
@@ -107,14 +112,8 @@ class RedisServer:
 
     def execute(self, *words: Any) -> Any:
         """One command, by a connection of its own."""
-        with redis.Redis(
-            unix_socket_path=str(self.socket),
-            decode_responses=True,
-            driver_info=None,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-        ) as client:
-            return client.execute_command(*words)
+        with client(unix_socket_path=str(self.socket), decode_responses=True) as asking:
+            return asking.execute_command(*words)
 
     def kill(self) -> None:
         """kill -9. Harmless when it does not run."""
@@ -147,8 +146,8 @@ class RedisServer:
 
     def replication(self) -> str:
         """What INFO says of it."""
-        with redis.Redis(unix_socket_path=str(self.socket), driver_info=None, protocol=2) as client:
-            fields = client.info("replication")
+        with client(unix_socket_path=str(self.socket)) as asking:
+            fields = asking.info("replication")
         return "\n".join(f"{name}:{value}" for name, value in fields.items())
 
 

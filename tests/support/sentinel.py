@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from tests.support.redis_server import START_SECONDS, free_port
+from tests.support.redis_server import START_SECONDS, client, free_port
 
 SERVICE = "registry"
 """By which they know the primary."""
@@ -68,14 +66,8 @@ class Sentinel:
 
     def execute(self, *words: str) -> Any:
         """One command, by a connection of its own."""
-        with redis.Redis(
-            port=self.port,
-            decode_responses=True,
-            driver_info=None,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-        ) as client:
-            return client.execute_command(*words)
+        with client(port=self.port, decode_responses=True) as asking:
+            return asking.execute_command(*words)
 
     def primary(self) -> int:
         """The port of the one that it names."""
