@@ -74,7 +74,7 @@ def _days(text: str) -> int:
 
 
 def _init(directory: Path, name: str, days: int) -> None:
-    if _pair(directory, CA)[1].exists() or _pair(directory, CA)[0].exists():
+    if any(path.exists() for path in _pair(directory, CA)):
         raise ConfigError(
             f"{directory} has an authority already; whoever trusts it would not trust another"
         )
@@ -138,8 +138,8 @@ def _pair(directory: Path, name: str) -> tuple[Path, Path]:
     return directory / f"{name}.pem", directory / f"{name}.key"
 
 
-def write(directory: Path, name: str, certificate: tls.Certificate) -> tuple[Path, Path]:
-    """Put a certificate and its key into files of that name, for this user alone; both paths.
+def write(directory: Path, name: str, certificate: tls.Certificate) -> None:
+    """Put a certificate and its key into files of that name, for this user alone.
 
     Each file is whole at every moment, and the key is there first: who reads both while they are
     replaced finds a pair, or a key that does not match, which is what a reload waits out.
@@ -147,12 +147,10 @@ def write(directory: Path, name: str, certificate: tls.Certificate) -> tuple[Pat
     Raises:
         ConfigError: they can't be written.
     """
-    paths = _pair(directory, name)
+    public, private = _pair(directory, name)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path, content in reversed(
-            list(zip(paths, (certificate.pem, certificate.key_pem), strict=True))
-        ):
+        for path, content in ((private, certificate.key_pem), (public, certificate.pem)):
             new = path.with_name(f".{path.name}.new")
             new.unlink(missing_ok=True)
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -161,7 +159,6 @@ def write(directory: Path, name: str, certificate: tls.Certificate) -> tuple[Pat
             new.replace(path)
     except OSError as error:
         raise ConfigError(f"can't write {error.filename or directory}: {error.strerror}") from error
-    return paths
 
 
 def _say(text: str) -> None:
