@@ -74,11 +74,13 @@ async def all_roots_gone(world: World) -> Bounds:
     away = world.lease * OUTAGE_OF_60_SECONDS
     for root in ROOTS:
         await world.kill(root)
+    world.give_up(THROUGH)
     await asyncio.sleep(away / 2)
-    waited = await newcomers(world)
+    waited = max(await newcomers(world), await world.audience.look_in(world[THROUGH].port))
     await asyncio.sleep(away / 2)
     for root in ROOTS:
         await world.start(root)
+    await world.take_back(THROUGH)
     await world.members()
     # The node behind them was rightly taken for dead by the one that still reaches Redis.
     return world.bounds(away, reaped=3, more={"newcomer waited": (waited, 2.0)})
