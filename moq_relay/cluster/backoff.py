@@ -64,7 +64,6 @@ class Backoff:
 
 async def pause(seconds: float, wake: asyncio.Event | None = None) -> bool:
     """Wait until ``wake`` is set, at most ``seconds``; whether it was set."""
-    _take_back_cancellations()
     wake = asyncio.Event() if wake is None else wake
     try:
         async with asyncio.timeout(seconds):
@@ -72,17 +71,3 @@ async def pause(seconds: float, wake: asyncio.Event | None = None) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _take_back_cancellations() -> None:
-    """Forget that the task was asked to end, if it was asked for by something that is over.
-
-    A task group whose child fails asks its own task to be cancelled; where the task waits for the
-    group already, nobody takes that back. Until Python 3.11.3 (Debian 12 has 3.11.2) the next
-    ``asyncio.timeout`` to run out then ends the task instead of raising ``TimeoutError``, and what
-    was to be tried for ever ended without a word. A cancellation that is still to be delivered is
-    delivered all the same.
-    """
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
-        task.uncancel()

@@ -24,6 +24,7 @@ from redis.asyncio.connection import (
 )
 
 from moq_relay.cluster.acl import CLIENT_COMMANDS
+from moq_relay.cluster.apart import apart
 from moq_relay.cluster.backoff import Backoff, pause
 from moq_relay.cluster.endpoint import Address, Endpoint, parse_info, server_facts
 from moq_relay.cluster.keys import Keys, Shard
@@ -180,7 +181,7 @@ class RedisRoad:
             while True:
                 reason = "closed"
                 try:
-                    await self._session(deliver)
+                    await apart(self._session(deliver), "redis-session")
                 except* _Down as group:
                     reason = str(group.exceptions[0])
                 deliver(Lost(reason))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from moq_relay.cluster.apart import apart
 from moq_relay.cluster.backoff import Backoff, pause
 from moq_relay.cluster.clock import RedisClock
 from moq_relay.cluster.cursor import Feed
@@ -89,8 +90,7 @@ class Registry:
             lease_seconds=settings.lease,
         )
         self._reaper = Reaper(self._table, lease_seconds=settings.lease)
-        self._connected = False
-        self._why_lost = "not reached yet"
+        self._connected, self._why_lost = False, "not reached yet"
         self._lost = 0
         self._facts = ServerFacts()
         self._proven = clock()
@@ -242,7 +242,7 @@ class Registry:
                     tasks.create_task(endless(self._sweep()), name="registry-sweep")
             finally:
                 self._tasks = None
-                await self._leave()
+                await apart(self._leave(), "registry-leave")
                 road.cancel()
 
     async def _leave(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from moq_relay.cluster.apart import apart
 from moq_relay.cluster.backoff import Backoff, pause
 from moq_relay.cluster.channel import Channel, Words
 from moq_relay.cluster.keys import Shard
@@ -76,7 +77,7 @@ class RootRoad:
         try:
             while True:
                 root = self._roots[turn % len(self._roots)]
-                reason = await self._live(root, deliver)
+                reason = await apart(self._live(root, deliver), "root-road")
                 # Tried for ever, a root that stays away for one reason is one line.
                 level = logging.DEBUG if told.get(root) == reason else logging.WARNING
                 told[root] = reason

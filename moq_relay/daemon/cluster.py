@@ -11,6 +11,7 @@ from pathlib import Path
 from moq_relay import __version__
 from moq_relay.cluster.admission import Admission
 from moq_relay.cluster.advertiser import Advertiser
+from moq_relay.cluster.apart import apart
 from moq_relay.cluster.canary import Canary
 from moq_relay.cluster.channel import JOIN, PROVE, ROAD
 from moq_relay.cluster.dialling import Dial, Link, links
@@ -194,7 +195,7 @@ class Cluster:
                         task.cancel()
         finally:
             if self._embedded is not None:
-                await self._embedded.stop()
+                await apart(self._embedded.stop(), "registry-stop")
 
     async def resolve(self, path: str) -> None:
         """Ask for a path that nobody here has; see ``Context``."""
