@@ -16,6 +16,7 @@ from typing import Any
 
 from moq_relay.cluster.apart import apart
 from moq_relay.cluster.backoff import Backoff, pause
+from moq_relay.cluster.changes import Listener
 from moq_relay.cluster.clock import RedisClock
 from moq_relay.cluster.cursor import Feed
 from moq_relay.cluster.endless import endless
@@ -27,7 +28,7 @@ from moq_relay.cluster.reaper import Reaper
 from moq_relay.cluster.records import Member, State, encode
 from moq_relay.cluster.road import Connected, Lost, Message, Road, RoadEvent, ServerFacts
 from moq_relay.cluster.status import RegistrySettings, RegistryStatus
-from moq_relay.cluster.table import ClaimView, Listener, MemberView, Table
+from moq_relay.cluster.table import ClaimView, MemberView, Table
 from moq_relay.cluster.writer import Registration, Writer
 from moq_relay.errors import ClusterError, RegistryUnavailable
 
@@ -146,11 +147,11 @@ class Registry:
 
     def watch(self, listener: Listener) -> None:
         """Tell ``listener`` of every change from now on."""
-        self._table.watch(listener)
+        self._table.changes.watch(listener)
 
     def unwatch(self, listener: Listener) -> None:
         """Tell it no more."""
-        self._table.unwatch(listener)
+        self._table.changes.unwatch(listener)
 
     @property
     def status(self) -> RegistryStatus:
@@ -286,7 +287,7 @@ class Registry:
     def _after_sync(self, feed: Feed) -> None:
         if feed.wanted:
             self._sync_wake.set()
-        self._table.tell()
+        self._table.changes.tell()
 
     def _claims_outdated(self, generation: int) -> None:
         self._membership.outdated(generation)
@@ -306,7 +307,7 @@ class Registry:
             async with asyncio.TaskGroup() as tasks:
                 for feed in wanted:
                     tasks.create_task(self._resync(feed), name=f"registry-sync-{feed.shard}")
-            self._table.tell()
+            self._table.changes.tell()
             if not self._membership.settled:
                 self._member_wake.set()
             if self._writer.pending():
@@ -356,7 +357,7 @@ class Registry:
                 feed.heard = False
         if self._membership.settled and not self._behind():
             self._proven = self._clock()
-        self._table.tell()
+        self._table.changes.tell()
 
     async def _poll_feed(self, feed: Feed) -> None:
         try:
@@ -386,10 +387,9 @@ class Registry:
 
     async def _sweep(self) -> None:
         """Let go of what is over, here and, on a straight road, in the registry."""
-        step = self.settings.lease / 8
         audit_due = self._clock()
         while True:
-            await pause(step)
+            await pause(self.settings.lease / 8)
             self._table.sweep(self._clock(), self._link_is_up)
             if not self._connected:
                 continue

@@ -6,17 +6,15 @@ registration that the member is known by.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
+from moq_relay.cluster.changes import Changes
 from moq_relay.cluster.cursor import Feed, FeedCounters, Record
 from moq_relay.cluster.keys import Shard, shard_of
 from moq_relay.cluster.records import Claim, Member, Oddities
 from moq_relay.relay.path import covers
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +33,6 @@ class ClaimView:
 
     claim: Claim
     state: Literal["live", "stale", "draining"]
-
-
-class Listener(Protocol):
-    """Is told, by plain calls, after a change was applied."""
-
-    def claims_changed(self, path: str) -> None:
-        """``claims(path)`` says something else than before."""
-
-    def members_changed(self, node: str) -> None:
-        """``node`` came, went or changed, or has said all that it has in some shard."""
 
 
 @dataclass(slots=True)
@@ -76,9 +64,7 @@ class Table:
         self._redis_now = redis_now
         self._floors: dict[str, int] = {}
         """Node -> lowest generation whose claims count."""
-        self._listeners: list[Listener] = []
-        self._changed_paths: dict[str, None] = {}
-        self._changed_nodes: dict[str, None] = {}
+        self.changes = Changes()
         self.members_feed = self._feed(None, self._member_changed)
         self.shards = self._shard_feeds(shards)
 
@@ -109,7 +95,7 @@ class Table:
                     self.feed_of(path).put(path, record)
         for feed in self.shards:
             feed.mark_all_stale()
-        self.tell()
+        self.changes.tell()
 
     def feeds(self) -> list[Feed]:
         """The membership and every shard."""
@@ -203,19 +189,20 @@ class Table:
         """Let go of what waited for its owner long enough; never while a link to it is up."""
         for feed in self.feeds():
             feed.sweep(now, link_is_up)
-        self.tell()
+        self.changes.tell()
 
     def _claim_changed(
         self, path: str, _node: str, _before: Record | None, _now: Record | None
     ) -> None:
-        self._changed_paths[path] = None
+        self.changes.of_path(path)
 
     def _member_changed(
         self, _path: str, node: str, before: Record | None, now: Record | None
     ) -> None:
-        self._changed_nodes[node] = None
-        owned = [(feed, path) for feed in self.shards for path in feed.owned(node)]
-        self._changed_paths |= dict.fromkeys(path for _, path in owned)
+        self.changes.of_node(node)
+        for feed in self.shards:
+            for path in feed.owned(node):
+                self.changes.of_path(path)
         if now is None:
             assert before is not None, "a member that was not there can't go"
             self._floors[node] = before.generation + 1
@@ -234,29 +221,4 @@ class Table:
             feed.drop(node, below=self._floors[node])
 
     def _said_all(self, node: str) -> None:
-        self._changed_nodes[node] = None
-
-    # Who hears of it.
-
-    def watch(self, listener: Listener) -> None:
-        """Tell ``listener`` of every change from now on."""
-        self._listeners.append(listener)
-
-    def unwatch(self, listener: Listener) -> None:
-        """Tell it no more. Harmless when it does not watch."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-
-    def tell(self) -> None:
-        """Tell the listeners what changed since the last call; one that raises is left out."""
-        while self._changed_paths or self._changed_nodes:
-            paths, self._changed_paths = self._changed_paths, {}
-            nodes, self._changed_nodes = self._changed_nodes, {}
-            for listener in tuple(self._listeners):
-                try:
-                    for node in nodes:
-                        listener.members_changed(node)
-                    for path in paths:
-                        listener.claims_changed(path)
-                except Exception:
-                    logger.exception("a listener failed listener=%r", listener)
+        self.changes.of_node(node)

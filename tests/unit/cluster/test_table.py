@@ -20,7 +20,7 @@ def tell(table: Table, feed: int | None, lines: str) -> None:
     found = table.feed(feed)
     assert found is not None
     found.message(f"e {found.sequence + 1} {lines}")
-    table.tell()
+    table.changes.tell()
 
 
 def member(generation: int, instance: str = "i", state: str = "up") -> str:
@@ -75,13 +75,13 @@ def test_who_has_said_all_is_known_by_registration_and_listeners_are_told(table)
         def members_changed(self, node: str) -> None:
             told.append(table.said_all(node, PATH))
 
-    table.watch(Listener())
+    table.changes.watch(Listener())
     tell(table, None, member(10))
     tell(table, 0, "E n 10")
     tell(table, None, member(11))
     found = table.feed(0)
     found._load("e", found.sequence, [], ["n", "e 11"])
-    table.tell()
+    table.changes.tell()
     tell(table, None, "X n 11")
 
     assert told == [False, True, False, True, False]
@@ -131,8 +131,8 @@ def test_every_listener_is_told_after_the_change_and_one_that_fails_harms_nobody
         def members_changed(self, node: str) -> None:
             told.append((node, node in table.members()))
 
-    table.watch(Broken())
-    table.watch(Listener())
+    table.changes.watch(Broken())
+    table.changes.watch(Listener())
     tell(table, None, member(10))
     tell(table, 0, f"+ {PATH} n 10 5 -")
     tell(table, None, "X n 10")
