@@ -126,9 +126,9 @@ def clustered(regions):
             name = f"https://n{number}/"
             member = Member(node=name, generation=1, instance="i", region=f"r{number}")
             cluster.registry.table.members_feed.put("", member)
+            cluster.regions.members_changed(name)
             for method in METHODS:
                 stack.enter_context(cluster.roundtrips.known(Way(name, method, Measured())))
-        cluster.registry.table.tell()
         cluster.roundtrips.turn()
     return Readings(counters, origin, cluster=cluster)
 
