@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from moq_relay.errors import GroupTooLarge, MoqError, RequestError
 from moq_relay.relay.retention import Cache
+from moq_relay.relay.sampling import Times
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,11 @@ class Group:
         "number",
         "on_abandoned",
         "opened_at",
+        "origin",
         "sequence",
         "size",
         "superseded_at",
+        "times",
         "track",
     )
 
@@ -75,6 +78,10 @@ class Group:
         """Whose group it is; None for a group on its own."""
         self.fetched = fetched
         """Asked for by number, not told by the track's feed."""
+        self.origin = ""
+        """URL of the node that its publisher is connected to; empty for this node."""
+        self.times: Times | None = None
+        """When it came; None for all but a sample of groups."""
         self.on_abandoned: Callable[[], None] = _nothing
         """Called when the last reader leaves an open group, or the cache gives it up."""
         self._cache = cache
@@ -118,6 +125,8 @@ class Group:
             error = GroupTooLarge(f"group {self.sequence} outgrew its limits")
             self.abort(error)
             raise error
+        if self.times is not None and not self.frames:
+            self.times.first = self.times.clock()
         self.frames.append(frame)
         self.size += size
         self._cache.charge(self, size)
@@ -127,6 +136,8 @@ class Group:
         """No more frames will come: the group is complete."""
         if self.open:
             self.finished = True
+            if self.times is not None and not self.origin:
+                self.times.whole = self.times.clock()
             self._ring()
             if not self._readers:
                 self.codings.clear()

@@ -8,6 +8,7 @@ from moq_relay.errors import Internal, RequestError
 from moq_relay.relay.group import Group
 from moq_relay.relay.retention import Cache
 from moq_relay.relay.route import Source
+from moq_relay.relay.sampling import Sampling
 
 
 class Shelf:
@@ -22,6 +23,7 @@ class Shelf:
         self.latest: int | None = None
         self._cache = cache
         self._clock = clock
+        self._sampling = Sampling(clock)
 
     def cached(self, sequence: int | None) -> Group | None:
         """The group, from its first frame on, if it is here; None asks for the latest."""
@@ -51,6 +53,7 @@ class Shelf:
         """Put a new group where its number belongs; what it supersedes is told so."""
         sequence, latest = group.sequence, self.latest
         self.groups[sequence] = group
+        group.times = self._sampling.begin(sequence, group.opened_at)
         if latest is None or sequence > latest:
             self.latest = sequence
             # All before the latest were superseded when they came, or when it did.
