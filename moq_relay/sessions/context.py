@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from moq_relay.relay.access import Access
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
+from moq_relay.sessions.experience import Experience
 
 if TYPE_CHECKING:
     from moq_relay.sessions.lite.session import LiteSession
@@ -86,3 +87,4 @@ class Context:
     """By the type that their streams begin with."""
     resolve: Resolve | None = None
     """Asked before a path that nothing covers is refused; None: it is refused at once."""
+    experience: Experience = field(default_factory=Experience)

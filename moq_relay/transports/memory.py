@@ -36,6 +36,8 @@ class Memory:
         """Make the client (0) or the server (1)."""
         self.binding = "memory"
         self.peer = "memory:server" if parity == 0 else "memory:client"
+        self.rtt_seconds: float | None = None
+        """What ``stats`` tells; nothing is measured here."""
         self._max_datagram = max_datagram
         self._loop = asyncio.get_running_loop()
         self._next = {0: parity, UNI: parity | UNI}
@@ -124,7 +126,7 @@ class Memory:
             self._tell(partial(self.far._was_closed, code, reason))
 
     def stats(self) -> TransportStats:
-        return TransportStats(None, 0, 0, len(self._sending | self._receiving))
+        return TransportStats(self.rtt_seconds, 0, 0, len(self._sending | self._receiving))
 
     # The network between.
 

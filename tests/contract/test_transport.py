@@ -8,6 +8,7 @@ import uvloop
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.group import Frame, Group
 from moq_relay.relay.retention import Cache, CacheLimits
+from moq_relay.sessions.experience import Experience
 from moq_relay.sessions.lite.egress import GroupEgress, Line
 from moq_relay.sessions.scheduler import Scheduler
 from moq_relay.sessions.transport import UNI
@@ -285,7 +286,9 @@ async def test_groups_beyond_the_credit_expire_without_a_word_and_the_newest_goe
     async with paired(streams=8) as pair:
         scheduler = Scheduler(pair.server, backlog_limit=1 << 20)
         pair.server.events = at_server = Resuming(scheduler)
-        line = Line(pair.server, scheduler, VERSIONS[0], Counters(), lambda: now)
+        line = Line(
+            pair.server, scheduler, VERSIONS[0], Counters(), lambda: now, experience=Experience()
+        )
         groups = [Group(sequence, cache, now=0.0) for sequence in range(20)]
         sending = []
         for group in groups:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from moq_relay.relay.access import Access
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
-from moq_relay.sessions.context import Context, Limits, Resolve
+from moq_relay.sessions.context import Context, Extension, Limits, Resolve
 from moq_relay.sessions.host import Host
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.sessions.transport import Arrival
@@ -116,6 +116,7 @@ async def node(
     alone: bool = True,
     cache: CacheLimits | None = None,
     resolve: Resolve | None = None,
+    extensions: Mapping[int, Extension] | None = None,
     **limits: Any,
 ) -> AsyncIterator[Node]:
     """A node that runs, and that is seen to leave no task, no error and no session behind.
@@ -132,7 +133,7 @@ async def node(
         loop.call_later,
         linger=linger,
     )
-    context = Context(origin, Limits(**limits), access, counters, resolve=resolve)
+    context = Context(origin, Limits(**limits), access, counters, extensions or {}, resolve=resolve)
     errors = Errors()
     unretrieved: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _loop, about: unretrieved.append(about))

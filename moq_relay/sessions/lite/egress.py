@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
-from moq_relay.errors import Old, RequestError
+from moq_relay.errors import Evicted, Old, RequestError, TooFarBehind
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.group import Group
+from moq_relay.sessions.experience import Experience
 from moq_relay.sessions.lite import codes
 from moq_relay.sessions.lite.coding import Coding
+from moq_relay.sessions.lite.delivery import Delivery
 from moq_relay.sessions.scheduler import Scheduler
 from moq_relay.sessions.transport import Transport
 from moq_relay.wire import varint
@@ -23,6 +25,9 @@ SLICE = 32 << 10
 """Bytes handed over at once before the transport is asked again whether it has room."""
 
 GROUP_STREAM = varint.encode(UniStream.GROUP)
+
+LATE = (Evicted, Old, TooFarBehind)
+"""Why a viewer that is too slow misses groups."""
 
 
 class Owner(Protocol):
@@ -41,7 +46,16 @@ class Owner(Protocol):
 class Line:
     """What all groups of one session share on their way out."""
 
-    __slots__ = ("clock", "counters", "owners", "scheduler", "transport", "version")
+    __slots__ = (
+        "clock",
+        "counters",
+        "experience",
+        "owners",
+        "scheduler",
+        "tell",
+        "transport",
+        "version",
+    )
 
     def __init__(
         self,
@@ -50,20 +64,26 @@ class Line:
         version: Version,
         counters: Counters,
         clock: Callable[[], float],
+        *,
+        experience: Experience,
     ) -> None:
         self.transport = transport
         self.scheduler = scheduler
         self.version = version
         self.counters = counters
         self.clock = clock
+        self.experience = experience
         self.owners: dict[int, Owner] = {}
         """Streams that are not acknowledged to their end, and whose they are."""
+        self.tell: Callable[[int, int, float], None] | None = None
+        """Told of groups that came to their end here: subscription, sequence, when."""
 
 
 class GroupEgress:
     """One group on its way to one viewer."""
 
     __slots__ = (
+        "_delivery",
         "_frame_end",
         "_frame_start",
         "_frames",
@@ -90,6 +110,7 @@ class GroupEgress:
         max_age: float = math.inf,
         frame_start: int = 0,
         frame_end: int | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         """Send ``group`` on a group stream of ``subscribe``, or bare on an open ``stream``."""
         self.priority = priority
@@ -98,6 +119,7 @@ class GroupEgress:
         self._line = line
         self._group = group
         self._owner = owner
+        self._delivery = delivery
         self._stream = -1 if stream is None else stream
         self._frame_start = max(frame_start - group.first, 0)
         self._frame_end = None if frame_end is None else frame_end + 1 - group.first
@@ -181,6 +203,8 @@ class GroupEgress:
             transport.send(self._stream, coding.buffer, self._sent, until, fin=last)
             line.counters.bytes_out += until - self._sent
             self._sent = until
+            if self._delivery is not None:
+                self._delivery.handed_over(group, first=until >= coding.ends[0])
             if last:
                 self._end(coding)
                 return
@@ -193,7 +217,10 @@ class GroupEgress:
         line = self._line
         if self.opened:
             line.transport.reset(self._stream, codes.of(error))
-        line.counters.resets_out[type(error).__name__] += 1
+        reason = type(error).__name__
+        line.counters.resets_out[reason] += 1
+        if isinstance(error, LATE):
+            line.experience.skipped[line.transport.binding, reason] += 1
         self.drop()
 
     def drop(self) -> None:
@@ -213,7 +240,7 @@ class GroupEgress:
             return False
         self._stream = line.transport.open_uni()
         self.opened = True
-        line.owners[self._stream] = self._owner
+        line.owners[self._stream] = self._owner if self._delivery is None else self._delivery
         line.transport.send(self._stream, self._head)
         line.counters.groups_out += 1
         return True
@@ -239,4 +266,6 @@ class GroupEgress:
         if self._frame_end is not None:
             frames = min(frames, self._frame_end)
         self._line.counters.frames_out += max(frames - self._frames, 0)
+        if self._delivery is not None and self._frame_end is None:
+            self._delivery.ended(self._group)
         self.drop()

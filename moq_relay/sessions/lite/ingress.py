@@ -21,6 +21,8 @@ from moq_relay.wire.lite.frames import FrameDecoder
 from moq_relay.wire.lite.messages import Group as GroupHeader
 from moq_relay.wire.version import Slot, Version
 
+EARLY_TIMES = 64
+"""Groups of which another node said when they ended before anything of them came."""
 FRAMES_AT_ONCE = 4
 """Frames of the largest size that one peer may have under way; the cache knows whole ones only."""
 
@@ -31,10 +33,12 @@ class Inlet:
     __slots__ = (
         "clock",
         "counters",
+        "early",
         "feeds",
         "frame_limit",
         "held",
         "message_limit",
+        "origin",
         "peer",
         "stop",
         "version",
@@ -63,6 +67,32 @@ class Inlet:
         self.message_limit = message_limit
         self.peer = peer
         """Who sends, in what is told of its errors."""
+        self.origin = ""
+        """URL of the node that sends; empty for a publisher."""
+        self.early: dict[tuple[int, int], float] = {}
+        """When groups ended that are not here yet, by subscription and sequence."""
+
+    def ended_there(self, subscribe: int, sequence: int, at: float) -> None:
+        """A group had come to its end at the sending node ``at``, by the clock of this one."""
+        feed = self.feeds.get(subscribe)
+        if feed is None:
+            return
+        group = feed.track.groups.get(sequence)
+        if group is None:
+            self.early[subscribe, sequence] = at
+            if len(self.early) > EARLY_TIMES:
+                del self.early[next(iter(self.early))]
+        elif group.times is not None and group.origin == self.origin:
+            group.times.whole = at
+
+    def begins_from_node(self, subscribe: int, sequence: int, opened: object) -> None:
+        """A feed ``opened`` a group of another node; perhaps that said already when it ended."""
+        at = self.early.pop((subscribe, sequence), None)
+        group = self.feeds[subscribe].track.groups.get(sequence)
+        if group is not None and group is opened:
+            group.origin = self.origin
+            if group.times is not None:
+                group.times.whole = at
 
 
 class GroupIngress:
@@ -162,6 +192,8 @@ class GroupIngress:
         if self._group is None:
             self._refuse(codes.CANCEL)
             return b""
+        if inlet.origin:
+            inlet.begins_from_node(header.subscribe, header.sequence, self._group)
         inlet.counters.groups_in += 1
         self._decoder = FrameDecoder(inlet.version.features.timestamps, inlet.frame_limit)
         rest = bytes(head[at:])

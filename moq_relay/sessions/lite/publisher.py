@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from moq_relay.errors import (
     Cancelled,
@@ -91,10 +92,11 @@ class Publisher:
     async def serve_subscribe(self, request: RequestStream) -> None:
         """Send one track, until the peer leaves or the track ends."""
         wanted: Subscribe = await request.read(Slot.SUBSCRIBE)
+        asked = None if self.access.local_only else self._line.clock()
         path = await self._path(wanted.broadcast)
         if wanted.id in self._tracks:
             raise ProtocolViolation(f"subscription {wanted.id} exists")
-        egress = TrackEgress(self._line, request, wanted.id)
+        egress = TrackEgress(self._line, request, wanted.id, asked=asked)
         demand = self._demand(wanted)
         egress.change(demand, wanted.frame_start, wanted.frame_end)
         self._line.counters.viewers += 1
@@ -151,6 +153,20 @@ class Publisher:
         owner = self._line.owners.pop(stream, None)
         if owner is not None:
             owner.finished()
+
+    @property
+    def viewing(self) -> bool:
+        """Whether the peer reads anything."""
+        return bool(self._tracks or self._fetches)
+
+    @property
+    def tells_times(self) -> bool:
+        """Whether the peer is told when timed groups ended here."""
+        return self._line.tell is not None
+
+    def tell_times(self, tell: Callable[[int, int, float], None] | None) -> None:
+        """Let ``tell`` know when timed groups ended here; see ``Line.tell``."""
+        self._line.tell = tell
 
     @property
     def _asker(self) -> Asker:

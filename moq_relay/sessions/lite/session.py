@@ -68,9 +68,9 @@ class LiteSession:
         self.number = next(_numbers)
         self.version = version
         self.transport = transport
-        clock, counters = context.origin.clock, context.counters
+        clock, counters, seen = context.origin.clock, context.counters, context.experience
         self.scheduler = Scheduler(transport, context.limits.viewer_backlog)
-        line = Line(transport, self.scheduler, version, counters, clock)
+        line = Line(transport, self.scheduler, version, counters, clock, experience=seen)
         self._use = use or Use()
         self._inlet = Inlet(
             version,

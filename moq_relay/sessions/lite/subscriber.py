@@ -159,6 +159,21 @@ class Subscriber:
         self._pending.clear()
         self._inlet.feeds.clear()
 
+    @property
+    def publishing(self) -> bool:
+        """Whether the peer has announced anything that it has not ended."""
+        return bool(self._announced)
+
+    # A node.
+
+    def comes_from(self, node: str) -> None:
+        """The peer is the node ``node``, a URL, and all that it sends was published there."""
+        self._inlet.origin = node
+
+    def ended_there(self, subscribe: int, sequence: int, at: float) -> None:
+        """A group had come to its end at the peer ``at``, by the clock of this node."""
+        self._inlet.ended_there(subscribe, sequence, at)
+
     # A source.
 
     def describe(self, feed: Feed) -> None:

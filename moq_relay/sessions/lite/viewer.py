@@ -5,16 +5,25 @@ from __future__ import annotations
 from moq_relay.errors import Cancelled, RequestError
 from moq_relay.relay.feed import Demand
 from moq_relay.relay.group import Group
+from moq_relay.sessions.lite.delivery import Delivery
 from moq_relay.sessions.lite.egress import GroupEgress, Line
 from moq_relay.sessions.streams import Interrupted, RequestStream
 from moq_relay.wire.lite.frames import Datagram, encode_datagram
 from moq_relay.wire.lite.messages import SubscribeEnd, SubscribeStart
 
+PARTIAL = "Partial"
+"""Why a viewer misses a group whose start is missing, among the names of errors."""
+
 
 class TrackEgress:
     """Follows a track for one viewer; a ``TrackReader``."""
 
-    def __init__(self, line: Line, request: RequestStream, subscribe: int) -> None:
+    def __init__(
+        self, line: Line, request: RequestStream, subscribe: int, *, asked: float | None = None
+    ) -> None:
+        """Send nothing before ``change``; a viewer ``asked`` for it then, and a node when None."""
+        self.asked = asked
+        self.of_node = asked is None
         self._line = line
         self._request = request
         self._subscribe = subscribe
@@ -55,8 +64,12 @@ class TrackEgress:
         self._told = max(self._told, sequence)
         if group.first and not self._line.version.features.frame_bounds:
             # The version can't say that the start is missing: incomplete would look complete.
+            self._line.experience.skipped[self._line.transport.binding, PARTIAL] += 1
             return
         self._expire()
+        delivery = None
+        if group.times is not None or self.asked is not None:
+            delivery = Delivery(self._line, self, group, self._subscribe)
         egress = self._open[sequence] = GroupEgress(
             self._line,
             group,
@@ -66,6 +79,7 @@ class TrackEgress:
             max_age=self._demand.max_age,
             frame_start=self._frame_start if sequence == self._start else 0,
             frame_end=self._frame_end if sequence == end else None,
+            delivery=delivery,
         )
         egress.start()
 
