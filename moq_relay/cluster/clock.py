@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from moq_relay.cluster.records import MICROSECONDS
 
 SAMPLES = 8
-"""Answers remembered; the quickest among them is believed."""
+"""Answers remembered; the one with the smallest error is believed."""
+DRIFT = 1e-4
+"""Seconds that two clocks part in a second at most: twice what crystals are sold for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class Reading(NamedTuple):
+    """How Redis' clock and this node's stand to each other."""
+
+    offset: float
+    """Seconds to add to this node's clock."""
+    error: float
+    """How far off that can be, seconds."""
+
+
+class _Sample(NamedTuple):
     offset: float
     error: float
+    at: float
+
+    def bound(self, now: float) -> float:
+        return self.error + DRIFT * (now - self.at)
 
 
 class RedisClock:
@@ -29,18 +43,27 @@ class RedisClock:
         """An answer that left Redis at ``now_us`` came in between."""
         offset = now_us / MICROSECONDS - (sent + received) / 2
         error = (received - sent) / 2
-        if self._samples and abs(offset - self._best().offset) > error + self._best().error + 1.0:
+        known = self.reading
+        if known is not None and abs(offset - known.offset) > error + known.error + 1.0:
             self._samples.clear()  # the clock jumped, or it is another server's
-        self._samples.append(_Sample(offset, error))
+        self._samples.append(_Sample(offset, error, received))
 
     def now(self) -> float:
         """Seconds on Redis' clock; 0 before the first answer."""
-        return self._clock() + self._best().offset if self._samples else 0.0
+        reading = self.reading
+        return 0.0 if reading is None else self._clock() + reading.offset
 
     @property
     def error_seconds(self) -> float | None:
         """How far off it can be; None before the first answer."""
-        return self._best().error if self._samples else None
+        reading = self.reading
+        return None if reading is None else reading.error
 
-    def _best(self) -> _Sample:
-        return min(self._samples, key=lambda sample: sample.error)
+    @property
+    def reading(self) -> Reading | None:
+        """The estimate; None before the first answer. Its error grows until the next one."""
+        if not self._samples:
+            return None
+        now = self._clock()
+        best = min(self._samples, key=lambda sample: sample.bound(now))
+        return Reading(best.offset, best.bound(now))

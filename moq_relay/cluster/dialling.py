@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from moq_relay.cluster import targets
 from moq_relay.cluster.address import host_port
@@ -136,14 +136,24 @@ class Link:
 
 
 def links(
-    dial: Dial, node: str, token: str | None
+    dial: Dial,
+    node: str,
+    token: str | None,
+    *,
+    beside: Callable[[LiteSession], Coroutine[Any, Any, None]] | None = None,
 ) -> Callable[[str, Callable[[], None]], AbstractAsyncContextManager[Link]]:
-    """What ``peers.Links`` dials with: this node, by its URL and its token."""
+    """What ``peers.Links`` dials with: this node, by its URL and its token.
+
+    ``beside`` runs while the session of a link lasts.
+    """
 
     @asynccontextmanager
     async def link(url: str, ending: Callable[[], None]) -> AsyncIterator[Link]:
         use = Use(role=Role.SUBSCRIBER, quiet=True, ending=ending)
         async with dial(url, targets.to_link(node, token), use) as session:
+            session.subscriber.comes_from(url)
+            if beside is not None:
+                session.spawn(beside(session), "beside-link")
             yield Link(session)
 
     return link

@@ -19,6 +19,7 @@ from moq_relay.cluster.discovery import Discovery
 from moq_relay.cluster.embedded import Embedded
 from moq_relay.cluster.endpoint import Endpoint
 from moq_relay.cluster.gateway import Gateway, Junction
+from moq_relay.cluster.ingestion import Ingestion, of_links
 from moq_relay.cluster.joining import Attendance, Challenges, Joiner, was_challenged
 from moq_relay.cluster.membership import NAME_TAKEN
 from moq_relay.cluster.news import News
@@ -36,6 +37,7 @@ from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.settings import Redis
 from moq_relay.relay.origin import Origin
 from moq_relay.sessions.context import Extension
+from moq_relay.wire import ingested
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,10 @@ class Cluster:
         self.discovery = Discovery(origin, self.registry, region=part.region)
         self.dials = 0
         """Sessions that links asked for so far."""
-        self._link = links(self.roundtrips.measured(dial, "quic"), self.node, part.token)
+        ingestion = Ingestion(self.registry.redis_clock)
+        extensions[ingested.STREAM] = Extension(ingestion.serve, of_links)
+        measured = self.roundtrips.measured(dial, "quic")
+        self._link = links(measured, self.node, part.token, beside=ingestion.follow)
         self.links = Links(self._dial_link, self.discovery)
         self.probes = Probes(
             links(self.roundtrips.measured(dial, "probe"), self.node, part.token),

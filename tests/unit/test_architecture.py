@@ -33,7 +33,13 @@ HOT: dict[str, tuple[str, ...]] = {
     ),
     "sessions/lite/ingress.py": ("GroupIngress.feed", "GroupIngress._append"),
     "sessions/lite/coding.py": ("Coding.of", "Coding.catch_up"),
+    "sessions/lite/delivery.py": (
+        "Delivery.handed_over",
+        "Delivery.ended",
+        "Delivery.finished",
+    ),
     "sessions/lite/egress.py": ("GroupEgress.ready", "GroupEgress.pump"),
+    "cluster/ingestion.py": ("_Mouth.tell",),
     "transports/quic/datagram_io.py": ("DatagramIO._read",),
     "transports/quic/endpoint.py": ("Endpoint._received", "Endpoint._flush"),
     "transports/quic/driver.py": (

@@ -27,7 +27,7 @@ def test_the_quickest_answer_is_believed(clock, now):
     now[0] = 110.0
 
     assert clock.now() == pytest.approx(5010.01)
-    assert clock.error_seconds == pytest.approx(0.01)
+    assert clock.error_seconds == pytest.approx(0.011)
 
 
 def test_a_clock_that_jumped_is_believed_at_once(clock):
@@ -36,3 +36,13 @@ def test_a_clock_that_jumped_is_believed_at_once(clock):
     clock.sample(99.9, 100.0, 1_400_000_000)
 
     assert clock.now() == pytest.approx(1400.05)
+
+
+def test_the_bound_grows_until_the_next_answer(clock, now):
+    clock.sample(99.998, 100.0, 5_000_000_000)
+    now[0] = 200.0
+    assert clock.error_seconds == pytest.approx(0.001 + 0.01)
+
+    clock.sample(199.996, 200.0, 5_100_000_000)
+
+    assert clock.error_seconds == pytest.approx(0.002)
