@@ -27,7 +27,7 @@ from moq_relay.cluster.peers import Links
 from moq_relay.cluster.probes import Probes
 from moq_relay.cluster.records import Member
 from moq_relay.cluster.redis import RedisRoad
-from moq_relay.cluster.regions import Regions
+from moq_relay.cluster.regions import OTHER, Regions
 from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.road import Road
 from moq_relay.cluster.rootroad import SILENCE_SECONDS, RootRoad
@@ -207,6 +207,11 @@ class Cluster:
         await self.discovery.resolve(path)
 
     # What it says of itself.
+
+    def region_of(self, node: str) -> str:
+        """As what the region of a node is counted, by its URL; of this node for an empty one."""
+        region = self.regions.of(node) if node else self.regions.own
+        return OTHER if region is None else self.regions.label(region)
 
     @property
     def isolated(self) -> str | None:

@@ -15,9 +15,12 @@ from moq_relay.cluster import keys as keys_of_redis
 from moq_relay.cluster.acl import acl_rules
 from moq_relay.daemon import metrics
 from moq_relay.daemon.check import toml
+from moq_relay.daemon.clients import ROLES
 from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Key, keys
+from moq_relay.daemon.viewer_metrics import TRANSPORTS
 from moq_relay.relay.histogram import LATENCY
+from moq_relay.sessions.experience import AGES, FIRST
 from moq_relay.wire.lite.versions import VERSIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -56,6 +59,17 @@ public = ""                 # "" is everything; unset is nothing
 ```
 """
 
+
+def _bounds(bounds: Sequence[float]) -> str:
+    return ", ".join(f"{bound:g}" for bound in bounds)
+
+
+CLOCKS = """
+A delivery from another relay is measured by Redis' clock, as far as both relays know it: their
+`moq_cluster_clock_error_seconds` together may be 10 ms. Each is half the relay's round trip to
+Redis, so that nothing is measured between two that have a longer one than 10 ms each.
+"""
+
 METRICS = f"""{WRITTEN}
 
 # Metrics
@@ -68,7 +82,7 @@ CPU seconds, resident memory, open files, start time.
 Every metric but those has the label `relay_region`, the relay's own `cluster.region`. A histogram
 has the parts `_bucket`, `_sum` and `_count`. What is exact is the sum and the count, and so the
 mean; a quantile is only as fine as its bucket. Bounds of round trips and latencies, in seconds:
-{", ".join(f"{bound:g}" for bound in LATENCY)}.
+{_bounds(LATENCY)}.
 
 | name | type | labels | meaning |
 |---|---|---|---|
@@ -179,14 +193,19 @@ def metric_table() -> str:
         rows.append(f"| `{family.sample_name}` | {kind} | {labels} | {family.meaning} |\n")
     told = ", ".join(f"`{name}`" for name in metrics.INFO_LABELS)
     rows.append(f"| `moq_relay_info` | gauge | {told} | {metrics.INFO_MEANING} |\n")
-    transports = ", ".join(f"`{name}`" for name in metrics.TRANSPORTS)
+    transports = ", ".join(f"`{name}`" for name in TRANSPORTS)
     versions = ", ".join(f"`{version.name}`" for version in VERSIONS)
     reasons = ", ".join(f"`{name}`" for name in metrics.REASONS)
+    roles = ", ".join(f"`{name}`" for name in ROLES)
     rows += [
         f"\n`transport` is one of {transports}; `version` one of {versions}.\n",
         "`direction` is `in`, from publishers, or `out`, to viewers.\n",
         f"`reason` of a reset is one of {reasons}.\n",
+        f"`role` is one of {roles}: what a client does, or may do while it does nothing.\n",
         "`peer_region` is a `cluster.region` of the members.\n",
+        f"\nBounds of `moq_relay_first_object_seconds`: {_bounds(FIRST)};\n",
+        f"of `moq_relay_group_age_seconds`: {_bounds(AGES)}.\n",
+        CLOCKS,
     ]
     return "".join(rows)
 

@@ -22,11 +22,11 @@ from moq_relay import __version__
 from moq_relay.daemon.cluster_metrics import CLUSTER
 from moq_relay.daemon.readings import C, Family, G, H, Readings, Sample, by_label, from_zero, one
 from moq_relay.daemon.region_metrics import REGIONAL
+from moq_relay.daemon.viewer_metrics import TRANSPORTS, VIEWERS
 from moq_relay.errors import RequestError
 from moq_relay.relay.histogram import Histogram
 from moq_relay.wire.lite.versions import VERSIONS
 
-TRANSPORTS = ("quic", "webtransport")
 DIRECTIONS = ("in", "out")
 
 
@@ -220,7 +220,7 @@ RELAY: tuple[Family, ...] = (
     ),
 )
 
-FAMILIES = (*RELAY, *CLUSTER, *REGIONAL)
+FAMILIES = (*RELAY, *VIEWERS, *CLUSTER, *REGIONAL)
 
 CONSTANT_LABEL = "relay_region"
 """On every sample: the ``cluster.region`` of the relay itself."""

@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from moq_relay.cluster.joining import Challenges
 from moq_relay.cluster.membership import NAME_TAKEN
 from moq_relay.daemon import certificates, clustering, metrics, sockets, welcome
 from moq_relay.daemon.auth import OPEN, Authority
+from moq_relay.daemon.clients import Clients
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.demo import PATH, Demo
@@ -37,6 +39,7 @@ from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
 from moq_relay.sessions.context import Context, Extension, Limits
+from moq_relay.sessions.experience import Experience
 from moq_relay.sessions.host import Host
 from moq_relay.transports import tls
 from moq_relay.transports.quic import listener as quic
@@ -100,12 +103,13 @@ class Node:
         self.origin = Origin(
             1 + secrets.randbelow(2**62 - 1),
             Cache(_cache_limits(settings), self._counters),
-            lambda: asyncio.get_running_loop().time(),
+            time.monotonic,
             lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
             linger=settings.cluster.linger,
             stamp=None if part.mode == "standalone" else self._stamp,
         )
         extensions: dict[int, Extension] = {}
+        experience = Experience()
         self._context = Context(
             self.origin,
             _limits(settings),
@@ -113,8 +117,10 @@ class Node:
             self._counters,
             extensions,
             resolve=None if part.mode == "standalone" else self._resolve,
+            experience=experience,
         )
         self._host = Host(self._context)
+        self._clients = Clients(lambda: self._host.sessions, experience)
         if part.mode != "standalone":
             self._cluster = Cluster(
                 part,
@@ -124,6 +130,8 @@ class Node:
                 challenges=challenges,
                 extensions=extensions,
             )
+            experience.region_of = self._cluster.region_of
+            self._cluster.regions.on_gone(experience.forget)
         self._lag = Histogram(LAG_BUCKETS)
         self._listeners: list[quic.Listener] = []
         self._doors: list[Door] = []
@@ -191,6 +199,8 @@ class Node:
             census=lambda: [listener.live() for listener in self._listeners],
             expiry=self._expiry,
             cluster=self._cluster,
+            experience=self._context.experience,
+            sessions=lambda: self._host.sessions,
         )
         views = Views(self.origin, self._cluster)
         internal = InternalHttp(metrics.registry(readings), self._readiness, views)
@@ -297,7 +307,8 @@ class Node:
                 due = loop.time() + TICK_SECONDS
                 await asyncio.sleep(TICK_SECONDS)
                 self._lag.observe(max(0.0, loop.time() - due))
-            self.origin.sweep(loop.time())
+            self.origin.sweep(time.monotonic())
+            self._clients.turn()
             certificates.renew(self._credentials, hostnames, datetime.datetime.now(datetime.UTC))
 
     # Facts.

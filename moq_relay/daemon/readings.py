@@ -10,6 +10,8 @@ from moq_relay.daemon.cluster import Cluster
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
+from moq_relay.sessions.experience import Experience
+from moq_relay.sessions.lite.session import LiteSession
 
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -48,6 +50,9 @@ class Readings:
     """When the certificate ends, seconds since 1970."""
     cluster: Cluster | None = None
     """Its part in one; None while it stands alone."""
+    experience: Experience = field(default_factory=Experience)
+    sessions: Callable[[], Iterable[LiteSession]] = tuple
+    """Those that are open now."""
 
     @property
     def node(self) -> str:
