@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from moq_relay.cluster.failovers import Failovers
 from moq_relay.cluster.orphans import Orphans
 from moq_relay.cluster.peerlink import PeerLink
 from moq_relay.cluster.peers import Links
@@ -20,6 +21,7 @@ from moq_relay.cluster.placement import (
     sound,
 )
 from moq_relay.cluster.records import Member
+from moq_relay.cluster.regions import Regions
 from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.resolver import Resolver
 from moq_relay.cluster.table import ClaimView
@@ -44,7 +46,14 @@ class _Fault:
 class Discovery:
     """Follows the registry and the links, and keeps the origin's remote routes as they say."""
 
-    def __init__(self, origin: Origin, registry: Registry, *, region: str = "") -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        registry: Registry,
+        *,
+        region: str = "",
+        failovers: Failovers | None = None,
+    ) -> None:
         self._links: Links | None = None
         self._origin = origin
         self._registry = registry
@@ -56,6 +65,7 @@ class Discovery:
         """As last heard; those that are gone too, while there is a link to them."""
         self._faults: dict[str, dict[str, _Fault]] = {}
         """By path and node."""
+        self._failovers = failovers or Failovers(origin, Regions(region))
         self._orphans = Orphans(registry)
         self.resolver = Resolver(registry)
         """Of paths that nobody is known to have."""
@@ -221,6 +231,7 @@ class Discovery:
 
     def _route(self, path: str) -> None:
         """Give the origin the remote routes of ``path`` that the table and the links say."""
+        way = self._failovers.look(path, self._faults.get(path, {}))
         views, claims = {}, self._registry.claims(path)
         if path in self._faults:
             self._forgive(path, claims)
@@ -241,6 +252,7 @@ class Discovery:
         order = [one.node for one, _ in placed] or list(candidates)
         for index, node in enumerate(order):
             self._add(path, self._hops(path, node, views), candidates[node], links[node], -index)
+        self._failovers.compare(path, way)
 
     def _date(self, path: str, claims: Sequence[ClaimView]) -> None:
         """Date publishers from before the shared clock was known here.
@@ -265,12 +277,7 @@ class Discovery:
         )
 
     def _add(
-        self,
-        path: str,
-        hops: tuple[int, ...],
-        one: Candidate,
-        link_view: LinkView,
-        index: int,
+        self, path: str, hops: tuple[int, ...], one: Candidate, link_view: LinkView, index: int
     ) -> None:
         node, link = one.node, self.links.link(one.node)
         route = Route(

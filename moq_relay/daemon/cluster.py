@@ -18,6 +18,7 @@ from moq_relay.cluster.dialling import Dial, Link, links
 from moq_relay.cluster.discovery import Discovery
 from moq_relay.cluster.embedded import Embedded
 from moq_relay.cluster.endpoint import Endpoint
+from moq_relay.cluster.failovers import Failovers
 from moq_relay.cluster.gateway import Gateway, Junction
 from moq_relay.cluster.ingestion import Ingestion, of_links
 from moq_relay.cluster.joining import Attendance, Challenges, Joiner, was_challenged
@@ -105,7 +106,10 @@ class Cluster:
         self._admission: Admission | None = None
         if junction is not None:
             self._admission = self._receive(junction, dial, extensions)
-        self.discovery = Discovery(origin, self.registry, region=part.region)
+        self.failovers = Failovers(origin, self.regions)
+        self.discovery = Discovery(
+            origin, self.registry, region=part.region, failovers=self.failovers
+        )
         self.dials = 0
         """Sessions that links asked for so far."""
         ingestion = Ingestion(self.registry.redis_clock)
@@ -190,6 +194,7 @@ class Cluster:
                     others.append(tasks.create_task(self.canary.run(), name="canary"))
                 others.append(tasks.create_task(self.probes.run(), name="probes"))
                 others.append(tasks.create_task(self.roundtrips.run(), name="round-trips"))
+                others.append(tasks.create_task(self.failovers.run(), name="failovers"))
                 try:
                     # Unregisters when it is cancelled; what flows over links flows until then.
                     await self.registry.run()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from moq_relay.cluster.failovers import GAP_BOUNDS, REASONS
 from moq_relay.cluster.regions import ByRegion
 from moq_relay.cluster.resolver import BOUNDS, OUTCOMES
 from moq_relay.cluster.roundtrips import METHODS
@@ -38,6 +39,14 @@ def _round_trips(cluster: Cluster) -> list[Sample]:
 
 def _current(cluster: Cluster) -> list[Sample]:
     return [((label,), seconds) for label, seconds in cluster.roundtrips.current.items()]
+
+
+def _failovers(cluster: Cluster) -> list[Sample]:
+    return [
+        ((label, reason), counted[reason])
+        for label, counted in cluster.failovers.counts.items()
+        for reason in REASONS
+    ]
 
 
 def _canary(node: Readings) -> list[Sample]:
@@ -96,6 +105,23 @@ REGIONAL: tuple[Family, ...] = (
         "which the node comes.",
         _calls,
         ("op",),
+    ),
+    Family(
+        "moq_relay_failovers",
+        C,
+        "Broadcasts with viewers here whose way through another node was left for another one, by "
+        "the region of the node that was left: it was silent (`suspect`), it or its publisher was "
+        "gone (`lost`), it said that it has no such path (`denied`), another was better (`moved`).",
+        _clustered(_failovers),
+        ("peer_region", "reason"),
+    ),
+    Family(
+        "moq_relay_failover_gap_seconds",
+        H,
+        "What viewers of each of their tracks missed: from the last frame by the old way to the "
+        f"first by the new. Bounds: {_listed(GAP_BOUNDS)}.",
+        _by_region(lambda cluster: cluster.failovers.gaps),
+        ("peer_region",),
     ),
     Family(
         "moq_relay_lookups",

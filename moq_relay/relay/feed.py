@@ -82,9 +82,11 @@ class Feed:
         "_opened",
         "_probing",
         "_subscribed",
+        "first_at",
         "live",
         "on_refused",
         "resume",
+        "silence",
         "source",
         "start",
         "track",
@@ -99,6 +101,10 @@ class Feed:
         """First group wanted when it goes on where another feed ended."""
         self.start: int | None = None
         """First group that the source said it will send."""
+        self.first_at: float | None = None
+        """When its first frames came over the wire."""
+        self.silence: float | None = None
+        """How long nothing of the track had come from anywhere before them; None: ever before."""
         self.live = True
         self.on_refused: Callable[[Feed, RequestError], bool] = _is_final
         """Told first of an error that ends it; True: the source means to go on, so ask again."""
@@ -172,6 +178,14 @@ class Feed:
             return None
         # Who was told of it may have been the last to read the track.
         return group if group.open else None
+
+    def heard(self, now: float) -> None:
+        """Frames came over the wire."""
+        if self.first_at is None:
+            self.first_at = now
+            if self.track.heard_at is not None:
+                self.silence = now - self.track.heard_at
+        self.track.heard_at = now
 
     def began(self, group: Group) -> None:
         """The track took ``group``: this feed answers for its end."""

@@ -21,6 +21,8 @@ class Shelf:
         self.groups: dict[int, Group] = {}
         self.fetched: dict[int, Group] = {}
         self.latest: int | None = None
+        self.heard_at: float | None = None
+        """When frames last came over the wire, from any source; None before the first."""
         self._cache = cache
         self._clock = clock
         self._sampling = Sampling(clock)

@@ -393,6 +393,11 @@ async def test_a_suspect_link_loses_its_tracks_to_another_route_and_is_kept(clus
     assert not viewer.over
     assert c.link(a).connected
     assert c.link(b).subscriptions == 1
+    assert dict(c.failovers.counts.items()) == {"": {"suspect": 1}}
+    c.failovers.turn()
+    ((_, gap),) = c.failovers.gaps.items()
+    assert gap.count == 1
+    assert 0.15 < gap.total < took, "from the last frame that came from a to the first from b"
     a.unmute()
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from moq_relay.cluster.advertiser import Advertiser
 from moq_relay.cluster.dialling import Dialler, links
 from moq_relay.cluster.discovery import Discovery
+from moq_relay.cluster.failovers import Failovers
 from moq_relay.cluster.memory import MemoryRoad, MemoryStore
 from moq_relay.cluster.peerlink import LinkTimes
 from moq_relay.cluster.peers import Links
+from moq_relay.cluster.regions import Regions
 from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.relay.access import Access
@@ -58,6 +60,7 @@ class ClusterNode:
         self.cluster = cluster
         self.registry: Registry
         self.discovery: Discovery
+        self.failovers: Failovers
         self.advertiser: Advertiser
         self.links: Links
         self.road: FaultyRoad
@@ -211,7 +214,10 @@ class InProcess:
             is_link = "link=" in target
             return Access(local_only=is_link, cluster=is_link)
 
-        discovery = Discovery(origin, registry, region=region)
+        regions = Regions(region, registry.table.member)
+        registry.watch(regions)
+        failovers = Failovers(origin, regions)
+        discovery = Discovery(origin, registry, region=region, failovers=failovers)
         context = Context(origin, Limits(), authorise, counters, resolve=discovery.resolve)
         async with Host(context) as host:
             late["accept"] = host.acceptor(VERSIONS)
@@ -222,6 +228,7 @@ class InProcess:
             node = ClusterNode(self, name, host, listener, origin)
             node.registry, node.discovery, node.links = registry, discovery, late["links"]
             node.road, node.counters, node.asked = road, counters, asked
+            node.failovers = failovers
             node.advertiser = Advertiser(origin, registry)
             node.advertiser.start()
             discovery.start(node.links)

@@ -158,6 +158,8 @@ class GroupIngress:
             # A version without timestamps: the time of arrival, in the default timescale.
             stamp = int(self._inlet.clock() * 1_000_000) if timestamp is None else timestamp
             group.append(Frame(payload, stamp))
+        if frames and self._feed is not None:
+            self._feed.heard(self._inlet.clock())
 
     def _hold(self, size: int) -> None:
         """Count what waits here for the rest of its frame."""

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from moq_relay.cluster import resolver
 from moq_relay.cluster.discovery import Discovery
+from moq_relay.cluster.failovers import Failovers
 from moq_relay.cluster.peerlink import LinkTimes
 from moq_relay.cluster.peers import Links
+from moq_relay.cluster.regions import Regions
 from moq_relay.errors import Internal, NotFound, SessionClosed, Unroutable
 from moq_relay.transports.quic.dialer import DialFailed
 from tests.support.own_client import until
@@ -28,7 +30,12 @@ class Setting:
         self.world = World()
         self.registry = FakeRegistry()
         self.world.origin.stamp = self.registry.redis_now
-        self.discovery = Discovery(self.world.origin, self.registry, region="eu")
+        self.regions = Regions("eu", self._member)
+        self.registry.watch(self.regions)
+        self.failovers = Failovers(self.world.origin, self.regions)
+        self.discovery = Discovery(
+            self.world.origin, self.registry, region="eu", failovers=self.failovers
+        )
         self.unreachable: set[str] = set()
         self.sessions: dict[str, list[FakeSession]] = {}
         self.links = Links(self._dial, self.discovery, TIMES)
@@ -44,6 +51,10 @@ class Setting:
             yield session
         finally:
             session.lose()
+
+    def _member(self, node):
+        view = self.registry.members.get(node)
+        return None if view is None else view.member
 
     @property
     def origin(self):

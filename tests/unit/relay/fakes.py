@@ -156,6 +156,7 @@ class FakeSource:
             group = via.open_group(sequence)
             if group is not None:
                 group.append(frame(sequence, 0, size))
+                via.heard(via.track._clock())
                 group.finish()
                 via.group_ended(group)
 
