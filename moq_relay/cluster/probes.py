@@ -47,8 +47,6 @@ class Probes:
             members: of the cluster, by name.
             covered: nodes to which another session measures: their regions need no probe.
         """
-        self.dials = 0
-        """Sessions that were asked for so far."""
         self._dial = dial
         self._node = node
         self._members = members
@@ -106,7 +104,6 @@ class Probes:
         Raises:
             MoqError: there was none, or it ended.
         """
-        self.dials += 1
         gone = asyncio.Event()
         async with self._dial(node, gone.set):
             backoff.succeeded()
