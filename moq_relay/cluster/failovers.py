@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -70,6 +70,8 @@ class Failovers:
         self.counts: ByRegion[Counter[Reason]] = ByRegion(regions, Counter)
         self.gaps = ByRegion(regions, lambda: Histogram(GAP_BOUNDS))
         """Of each track: from its last frame by the old way to the first by the new one."""
+        self.on_failover: Callable[[str, str, Reason], object] = lambda _path, _node, _reason: None
+        """Called with each: its path, the node that was left, and why."""
         self._origin = origin
         self._regions = regions
         self._open: list[_Gap] = []
@@ -102,6 +104,7 @@ class Failovers:
         if broadcast.active.source is way.link or region is None:
             return
         self.counts.at(region)[way.reason] += 1
+        self.on_failover(path, way.link.node, way.reason)
         now = self._origin.clock()
         for track, feed in zip(way.tracks, way.feeds, strict=True):
             if track.heard_at is not None:

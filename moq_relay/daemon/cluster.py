@@ -34,6 +34,7 @@ from moq_relay.cluster.road import Road
 from moq_relay.cluster.rootroad import SILENCE_SECONDS, RootRoad
 from moq_relay.cluster.roundtrips import Method, RoundTrips, Way
 from moq_relay.cluster.timing import TimedRoad
+from moq_relay.daemon.chronicle import Chronicle, Overheard
 from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.settings import Redis
 from moq_relay.relay.origin import Origin
@@ -99,6 +100,8 @@ class Cluster:
             instance=instance,
         )
         self.registry.watch(self.regions)
+        self.chronicle = Chronicle(self.registry)
+        self.registry.watch(self.chronicle)
         self.news = News(self.registry, self.regions)
         self.road.on_claim = self.news.heard
         self.canary = Canary(self.road, lambda: len(self.registry.table.shards))
@@ -107,6 +110,7 @@ class Cluster:
         if junction is not None:
             self._admission = self._receive(junction, dial, extensions)
         self.failovers = Failovers(origin, self.regions)
+        self.failovers.on_failover = self.chronicle.failed_over
         self.discovery = Discovery(
             origin, self.registry, region=part.region, failovers=self.failovers
         )
@@ -116,7 +120,7 @@ class Cluster:
         extensions[ingested.STREAM] = Extension(ingestion.serve, of_links)
         measured = self.roundtrips.measured(dial, "quic")
         self._link = links(measured, self.node, part.token, beside=ingestion.follow)
-        self.links = Links(self._dial_link, self.discovery)
+        self.links = Links(self._dial_link, Overheard(self.discovery, self._link_changed))
         self.probes = Probes(
             links(self.roundtrips.measured(dial, "probe"), self.node, part.token),
             self.node,
@@ -163,6 +167,11 @@ class Cluster:
 
     def _link_is_up(self, node: str) -> bool:
         return self.links.is_up(node)
+
+    def _link_changed(self, node: str) -> None:
+        link = self.links.known(node)
+        if link is not None:
+            self.chronicle.link_changed(node, link.state)
 
     def _dial_link(
         self, url: str, ending: Callable[[], None]

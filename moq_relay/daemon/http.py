@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import resources
 from typing import NamedTuple
 
@@ -225,12 +225,12 @@ async def _to_demo(_request: web.Request) -> web.Response:
     raise web.HTTPFound("/demo")
 
 
-def page(name: str, kind: str) -> Answer:
+def page(name: str, kind: str, headers: Mapping[str, str] = PAGE) -> Answer:
     """A file of the package, read once."""
     body = (resources.files("moq_relay.daemon") / "page" / name).read_bytes()
 
     async def answer(_request: web.Request) -> web.Response:
-        return web.Response(body=body, content_type=kind, charset="utf-8", headers=PAGE)
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
 
     return answer
 

@@ -8,11 +8,25 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from moq_relay.daemon import exposition
+from moq_relay.daemon.hosts import Hosts
+from moq_relay.daemon.http import page
+from moq_relay.daemon.live import Live
 from moq_relay.daemon.views import HIGHEST_LIMIT, LIMIT, Views
 from moq_relay.errors import WireError
 from moq_relay.relay.path import normalise
 
+SCRIPTS = ("topology.js", "topology_map.js", "topology_text.js")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PAGE = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""The page has all it needs from here, and nobody may put it into another one."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -30,21 +44,36 @@ class InternalHttp:
     """Answers of ``internal.listen``."""
 
     def __init__(
-        self, registry: CollectorRegistry, readiness: Callable[[], Readiness], views: Views
+        self,
+        registry: CollectorRegistry,
+        readiness: Callable[[], Readiness],
+        views: Views,
+        live: Live,
+        hosts: Hosts,
     ) -> None:
         self._registry = registry
         self._readiness = readiness
         self._views = views
+        self._live = live
+        self._hosts = hosts
 
     def application(self) -> web.Application:
         """All routes, ready to be served."""
-        app = web.Application()
+        app = web.Application(middlewares=[self._hosts.guard])
+        app.on_shutdown.append(self._live.end)
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/nodes", self._nodes)
         app.router.add_get("/origins", self._origins)
+        app.router.add_get("/routes", self._routes_by_query)
         app.router.add_get("/routes/{path:.*}", self._routes)
+        app.router.add_get("/topology", self._live.once)
+        app.router.add_get("/topology/live", self._live.stream)
+        app.router.add_get("/", page("topology.html", "text/html", PAGE))
+        app.router.add_get("/page/topology.css", page("topology.css", "text/css", PAGE))
+        for script in SCRIPTS:
+            app.router.add_get(f"/page/{script}", page(script, "text/javascript", PAGE))
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:
@@ -75,6 +104,10 @@ class InternalHttp:
 
     async def _routes(self, request: web.Request) -> web.Response:
         return _answer(self._views.routes(_path(request.match_info["path"], "the path")))
+
+    async def _routes_by_query(self, request: web.Request) -> web.Response:
+        """For paths that the path of a URL cannot hold, like those with a segment of dots."""
+        return _answer(self._views.routes(_path(request.query.get("path", ""), "path")))
 
 
 def _answer(facts: dict[str, Any], *, status: int = 200) -> web.Response:

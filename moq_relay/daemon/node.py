@@ -25,12 +25,15 @@ from moq_relay.daemon.clients import Clients
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.demo import PATH, Demo
+from moq_relay.daemon.hosts import Hosts
 from moq_relay.daemon.http import Door, PublicHttp
 from moq_relay.daemon.internal import InternalHttp, Readiness
+from moq_relay.daemon.live import Live
 from moq_relay.daemon.notify import Manager
 from moq_relay.daemon.readings import LAG_BUCKETS, Readings
 from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.topology import Topology
 from moq_relay.daemon.values import Address, Listener
 from moq_relay.daemon.views import Views
 from moq_relay.errors import ConfigError
@@ -203,7 +206,9 @@ class Node:
             sessions=lambda: self._host.sessions,
         )
         views = Views(self.origin, self._cluster)
-        internal = InternalHttp(metrics.registry(readings), self._readiness, views)
+        live = Live(Topology(views, readings).look)
+        hosts = Hosts.of(self._settings)
+        internal = InternalHttp(metrics.registry(readings), self._readiness, views, live, hosts)
         web_http = await self._serve_http(
             stack, "web.http.listen", self._settings.web.http.listen, public.application()
         )

@@ -166,7 +166,13 @@ class Internal(Section):
     listen: OptionalAddress = Field(
         default=Address("127.0.0.1", 9101),
         description="TCP address of `/health`, `/ready`, `/metrics`, `/nodes`, `/origins` and "
-        "`/routes`; empty: not served.",
+        "`/routes`, and of the page of the cluster at `/`; empty: not served.",
+    )
+    hosts: Texts = Field(
+        default=(),
+        description="Names by which that may be asked, besides those of loopback, the address "
+        "listened on and the host of `cluster.node`. `/health`, `/ready` and `/metrics` may be "
+        "asked by any.",
     )
 
 

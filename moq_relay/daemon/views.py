@@ -74,6 +74,11 @@ class Views:
             "next": paths[limit - 1] if len(paths) > limit else None,
         }
 
+    def total(self) -> int:
+        """How many paths there are."""
+        cluster = self._cluster
+        return len(self._origin.broadcasts) if cluster is None else cluster.registry.table.size()
+
     def _claims(self, path: str) -> list[Facts]:
         cluster = self._cluster
         if cluster is None:
