@@ -50,6 +50,8 @@ class Live:
         """
         self.watching = 0
         """Clients now."""
+        self.dropped = 0
+        """Those that were too slow, so far."""
         self._look = look
         self._clients = clients
         self._period = period
@@ -64,15 +66,14 @@ class Live:
         async with self._looking:
             loop = asyncio.get_running_loop()
             if loop.time() - self._looked >= self._period:
-                facts = await self._look()
-                watching = {"watching": self.watching, "most": self._clients}
-                self._picture = json.dumps({**facts, "live": watching}, separators=(",", ":"))
+                self._picture = json.dumps(await self._look(), separators=(",", ":"))
                 self._looked = loop.time()
             return self._picture
 
     async def once(self, _request: web.Request) -> web.Response:
-        """One picture, for those who ask again themselves."""
-        text = await self.picture() + "\n"
+        """One picture, for those who ask again themselves, with how many watch."""
+        live = {"watching": self.watching, "most": self._clients}
+        text = f'{{"live": {json.dumps(live)},\n"picture": {await self.picture()}}}\n'
         return web.Response(text=text, content_type="application/json", headers=HEADERS)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
@@ -97,9 +98,11 @@ class Live:
                 try:
                     async with asyncio.timeout(self._patience):
                         await answer.write(f"{head}data: {picture}\n\n".encode())
-                except (TimeoutError, ConnectionError):
+                except TimeoutError:
                     self._drop(request)
-                    return answer
+                    break
+                except ConnectionError:
+                    break
                 head, shown = "", picture
             over = await pause(self._period / 2, self._over)
         return answer
@@ -107,6 +110,7 @@ class Live:
     def _drop(self, request: web.Request) -> None:
         """End the connection with what still waits in it."""
         if request.transport is not None:
+            self.dropped += 1
             log.info("watcher dropped, too slow peer=%s", request.remote)
             request.transport.abort()
 

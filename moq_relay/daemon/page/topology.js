@@ -60,7 +60,7 @@ async function ask() {
     const { watching, most } = told.live;
     const why = watching >= most ? `${most} pages watch this relay live already` : "The relay sends no events";
     notice(`${why}; this page asks every ${POLL_SECONDS} s instead.`);
-    show(told, "every 5 s");
+    show(told.picture, `every ${POLL_SECONDS} s`);
   } catch {
     lost();
   }
@@ -302,9 +302,10 @@ function routes() {
 function sentence(list) {
   if (!list.length) return "Nobody has it.";
   const used = list.find((one) => one.in_use);
-  if (used === undefined) return `Nobody here watches it; it would come from ${short(brief(list[0].node), 60)}: ${plain(list[0].reason)}.`;
+  if (used === undefined) return "It comes by none of these ways now.";
   if (used.link === null) return `Published at this relay: ${plain(used.reason)}.`;
   const far = used.rtt_seconds === null ? "" : `, ${milliseconds(used.rtt_seconds)} away`;
+  if (used.link === "idle") return `Nobody here watches it; it would come from ${short(brief(used.node), 60)}${far}: ${plain(used.reason)}.`;
   return `It comes from ${short(brief(used.node), 60)}${far}: ${plain(used.reason)}.`;
 }
 
