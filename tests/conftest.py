@@ -27,6 +27,8 @@ TOOLS = {
     "node": "nodejs",
     "npm": "npm",
     "redis-server": "redis-server",
+    "promtool": "prometheus",
+    "prometheus": "prometheus",
 }
 """Command -> the Debian package that brings it."""
 
