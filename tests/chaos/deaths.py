@@ -211,7 +211,7 @@ async def publisher_moved(world: World) -> Bounds:
         moved = await seen(world, viewers, 2)
         await asyncio.sleep(LATE_SECONDS)
         joins = sum(viewer.joins for viewer in viewers)
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.send_signal(signal.SIGCONT)
         world.journal.withdrew(path, world[old].url)
         await process.wait()

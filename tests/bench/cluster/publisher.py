@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 
 from tests.bench.cluster.beacon import Beacon
 from tests.bench.cluster.stage import publishing
@@ -9,11 +10,14 @@ from tests.support.own_client import publish
 
 
 async def run(port: int, path: str) -> None:
-    """Publish edition 1 until killed."""
+    """Publish edition 1 until told to end, and then say goodbye."""
+    ended = asyncio.Event()
+    # Not by Ctrl-C: what a shell starts in the background ignores that, with all its children.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     async with Beacon(1).shining() as beacon, publishing(port) as origin:
         publish(origin, path, beacon)
         print("ready", flush=True)
-        await asyncio.Event().wait()
+        await ended.wait()
 
 
 if __name__ == "__main__":
