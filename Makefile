@@ -19,7 +19,7 @@ bench: venv     ## the table of docs/performance.md, measured here
 
 chaos: venv     ## every fault at the default lease, then ten minutes of faults by chance; ARGS="--seed N"
 	@$(BIN)/python -m tests.chaos --write docs/reliability.md $(ARGS)
-	@$(BIN)/python -m tests.chaos --minutes 10 $(ARGS)
+	@$(BIN)/python -m tests.chaos --minutes 10 --write docs/reliability.md $(ARGS)
 
 venv:
 	@tools/venv

@@ -10,12 +10,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 from tests.bench.cluster.beacon import PER_SECOND
-from tests.chaos.report import page
-from tests.chaos.run import SCENARIOS, failed, run
+from tests.chaos.report import page, with_chance
+from tests.chaos.run import SCENARIOS, alone, end_tidily, failed, say
 from tests.chaos.scenario import Outcome, Scenario
 from tests.chaos.store import process
 from tests.chaos.world import BROADCASTS, CHANGES_PER_SECOND, World, world_of
@@ -26,8 +29,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", type=lambda value: value.split(","), metavar="NAME,NAME…")
     parser.add_argument("--minutes", type=float, help="instead: one world, faults at random")
     parser.add_argument("--seed", type=int, help="the same faults at the same chances again")
+    parser.add_argument("--jobs", type=int, default=1, help="so many worlds at a time")
     parser.add_argument("--lease", type=float, default=8.0, help="seconds; the default is 8")
-    parser.add_argument("--write", type=Path, help="a page like docs/reliability.md")
+    parser.add_argument(
+        "--write", type=Path, help="a page like docs/reliability.md; faults at random go to its end"
+    )
     parser.add_argument("--list", action="store_true", help="say what there is, and end")
     options = parser.parse_args(arguments)
     for name in options.only or []:
@@ -38,6 +44,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 1 when anything was broken."""
+    end_tidily()
     options = parse(arguments)
     if options.list:
         for scenario in SCENARIOS.values():
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scenarios = [SCENARIOS[name] for name in options.only or SCENARIOS]
     outcomes = []
     runs = (
-        each(scenarios, seed, options.lease)
+        each(scenarios, seed, options.lease, options.jobs)
         if options.minutes is None
         else at_random(scenarios, seed, options.lease, options.minutes)
     )
@@ -65,15 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "changes": CHANGES_PER_SECOND,
             "groups": PER_SECOND,
         }
-        options.write.write_text(page(outcomes, command, constants))
+        if options.minutes is None:
+            text = page(outcomes, command, constants)
+        else:
+            text = with_chance(options.write.read_text(), outcomes, command)
+        options.write.write_text(text)
     return 1 if broken else 0
 
 
-def each(scenarios: Sequence[Scenario], seed: int, lease: float) -> Iterable[Outcome]:
-    """Every fault in a world of its own."""
-    for number, scenario in enumerate(scenarios):
-        say(f"[{number + 1}/{len(scenarios)}] {scenario.name}, seed {seed}")
-        yield asyncio.run(run(scenario, seed=seed, lease=lease))
+def each(scenarios: Sequence[Scenario], seed: int, lease: float, jobs: int) -> Iterable[Outcome]:
+    """Every fault in a world of its own, in a process of its own; outcomes in the order given."""
+    places = [f"[{number + 1}/{len(scenarios)}]" for number in range(len(scenarios))]
+    names = [one.name for one in scenarios]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
+        yield from workers.map(alone, places, names, repeat(seed), repeat(lease))
 
 
 def at_random(
@@ -112,11 +124,6 @@ async def suffer(world: World, scenario: Scenario) -> Outcome:
     outcome = await world.settle(await scenario.run(world))
     outcome.name, outcome.title = scenario.name, scenario.title
     return outcome
-
-
-def say(text: str) -> None:
-    """How far it is, on standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,25 @@ A publisher whose node is killed comes back with it, and counts as ended until t
 HEADINGS = "fault|counts|lag s|ghost s|of the dead s|gap s|settled s|fresh s|more|"
 
 
+BY_CHANCE = """## One after another, by chance
+
+One world and no rest: each fault meets what the ones before it left behind. The table has them in
+the order in which they came.
+"""
+
+
 def page(outcomes: Sequence[Outcome], command: str, constants: dict[str, object]) -> str:
-    """The whole page."""
+    """The whole page but for the faults by chance."""
+    return "\n".join([HEAD.format(**constants), *_table(outcomes, command)]).rstrip() + "\n"
+
+
+def with_chance(page: str, outcomes: Sequence[Outcome], command: str) -> str:
+    """The page, with these faults by chance at its end in place of others."""
+    before = page.partition(BY_CHANCE)[0].rstrip() + "\n"
+    return "\n".join([before, BY_CHANCE, *_table(outcomes, command)]).rstrip() + "\n"
+
+
+def _table(outcomes: Sequence[Outcome], command: str) -> list[str]:
     where = machine()
     measured = (
         f"Measured on {time.strftime('%-d %B %Y')} by `{command}`: {where['cores']} cores of "
@@ -44,12 +61,12 @@ def page(outcomes: Sequence[Outcome], command: str, constants: dict[str, object]
         f"seed {outcomes[0].seed}.\n"
     )
     columns = HEADINGS.count("|") + 1
-    lines = [HEAD.format(**constants), measured, f"|{HEADINGS}|", "|" + "---|" * columns]
+    lines = [measured, f"|{HEADINGS}|", "|" + "---|" * columns]
     lines += [_row(outcome) for outcome in outcomes]
     lines.append("")
     for outcome in outcomes:
         lines += [f"`{outcome.name}` BROKEN: {problem}\n" for problem in outcome.problems]
-    return "\n".join(lines).rstrip() + "\n"
+    return lines
 
 
 def _row(outcome: Outcome) -> str:

@@ -1,5 +1,8 @@
 """One scenario from beginning to end."""
 
+import asyncio
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +22,7 @@ from tests.chaos.scenario import SCENARIOS, Outcome, Scenario
 from tests.chaos.store import MakeStore, process
 from tests.chaos.world import world_of
 
-__all__ = ["SCENARIOS", "failed", "run"]
+__all__ = ["SCENARIOS", "alone", "end_tidily", "failed", "run", "say"]
 
 
 async def run(
@@ -43,3 +46,20 @@ def failed(scenario: Scenario, seed: int, lease: float, error: BaseException) ->
         error = error.exceptions[0]
     said = f"{type(error).__name__}: {error}"
     return Outcome(scenario.name, scenario.title, seed, lease, {}, problems=[said])
+
+
+def alone(place: str, name: str, seed: int, lease: float) -> Outcome:
+    """One fault in a world of its own."""
+    end_tidily()
+    say(f"{place} {name}, seed {seed}")
+    return asyncio.run(run(SCENARIOS[name], seed=seed, lease=lease))
+
+
+def end_tidily() -> None:
+    """Take SIGTERM for Ctrl-C, so that no world is left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def say(text: str) -> None:
+    """How far it is, on standard error."""
+    print(text, file=sys.stderr, flush=True)
