@@ -8,7 +8,7 @@ from moq_relay.cluster.targets import CHALLENGE, LINK, REGISTER, TOKEN
 from moq_relay.daemon.tokens import Claims, Key
 from moq_relay.daemon.values import Public
 from moq_relay.errors import Unauthorized, WireError
-from moq_relay.relay.access import Access
+from moq_relay.relay.access import Access, Holder
 from moq_relay.relay.path import covers, normalise
 
 OPEN = 'set auth.public = "" to allow everybody everything'
@@ -114,6 +114,7 @@ class Authority:
             register=register,
             local_only=local_only,
             credential=claims.credential,
+            holder=Holder(claims.root or root.partition("/")[0], claims.token, claims.subject),
         )
         if not access.publish and not access.subscribe and not cluster:
             raise Unauthorized(

@@ -67,5 +67,6 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         for warning in warnings:
             sys.stderr.write(f"moq-relay: warning: {warning}\n")
         return 0
-    logs.configure(loaded.settings.log.level, loaded.settings.log.format)
+    log = loaded.settings.log
+    logs.configure(log.level, log.format, addresses=log.addresses)
     return run(loaded, warnings, greet=command.name == "demo")

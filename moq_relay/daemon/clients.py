@@ -8,6 +8,8 @@ from moq_relay.sessions.lite.session import LiteSession
 PERIOD = 10
 """Turns between two samples of a session; a turn is a second."""
 PUBLISHER, VIEWER, BOTH = ROLES = ("publisher", "viewer", "both")
+NODE = "node"
+"""What those are that are no clients: the other nodes of the cluster."""
 
 
 def role(session: LiteSession) -> str | None:

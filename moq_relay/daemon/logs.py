@@ -8,13 +8,14 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from moq_relay.daemon.addresses import FULL, PLACE, discreet, without
 from moq_relay.daemon.plain import plain
 
 FACT = re.compile(r"(?:^| )([a-z_][a-z0-9_]*)=")
-PLACE = re.compile(r"%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])")
 CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f]"
@@ -29,10 +30,15 @@ QUIET = {"asyncio": logging.WARNING, "quic": logging.ERROR, "aiohttp": logging.W
 """Libraries that tell of every connection; ours say what an operator wants to know."""
 
 
-def configure(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Write the records of this process from ``level`` on to ``stream``, or stderr."""
+def configure(
+    level: str, form: str, stream: TextIO | None = None, *, addresses: str = FULL
+) -> None:
+    """Write the records of this process from ``level`` on to ``stream``, or stderr.
+
+    Clients' addresses are told as ``addresses`` says, one of ``addresses.MODES``.
+    """
     output = logging.StreamHandler(stream or sys.stderr)
-    output.setFormatter(JsonLines() if form == "json" else TextLines())
+    output.setFormatter(JsonLines(addresses) if form == "json" else TextLines(addresses))
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(level.upper())
@@ -40,23 +46,37 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(max(least, root.level))
 
 
-class TextLines(logging.Formatter):
+class Lines(logging.Formatter):
+    """What both forms share: how much of a client's address is told."""
+
+    def __init__(self, addresses: str = FULL) -> None:
+        super().__init__()
+        self._addresses = addresses
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 — the base class' name
+        """The trace of an exception; its text may have an address."""
+        return without(super().formatException(ei), self._addresses)
+
+
+class TextLines(Lines):
     """``2026-01-02T03:04:05.678Z INFO relay: session opened peer=…``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; the trace of a bug follows it."""
-        line = f"{_moment(record)} {record.levelname} {_floor(record)}: {_escaped(record)}"
+        record = discreet(record, self._addresses)
+        line = f"{moment(record.created)} {record.levelname} {_floor(record)}: {_escaped(record)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(Lines):
     """An object a line: time, level, logger, event, and every fact under its own name."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line whatever happens."""
+        record = discreet(record, self._addresses)
         event, facts = parse(record)
         line: dict[str, Any] = {
-            "time": _moment(record),
+            "time": moment(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": event,
@@ -64,9 +84,14 @@ class JsonLines(logging.Formatter):
         line.update((name, value) for name, value in facts.items() if name not in line)
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        text = json.dumps(line, ensure_ascii=False, default=str)
-        # Such characters are inside its strings only, where an escape means the same.
-        return CONTROL.sub(lambda found: DELETE if found[0] == "\x7f" else _in_json(found[0]), text)
+        return json_line(line)
+
+
+def json_line(facts: Mapping[str, Any]) -> str:
+    """One line of JSON, whatever characters its texts have."""
+    text = json.dumps(facts, ensure_ascii=False, default=str)
+    # Such characters are inside its strings only, where an escape means the same.
+    return CONTROL.sub(lambda found: DELETE if found[0] == "\x7f" else _in_json(found[0]), text)
 
 
 def parse(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
@@ -93,9 +118,13 @@ def parse(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
     return event, facts
 
 
-def _moment(record: logging.LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.created, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def moment(created: float) -> str:
+    """A time of the system's clock, as every line has it."""
+    return (
+        datetime.fromtimestamp(created, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _floor(record: logging.LogRecord) -> str:

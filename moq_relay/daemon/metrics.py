@@ -22,12 +22,21 @@ from moq_relay import __version__
 from moq_relay.daemon.cluster_metrics import CLUSTER
 from moq_relay.daemon.readings import C, Family, G, H, Readings, Sample, by_label, from_zero, one
 from moq_relay.daemon.region_metrics import REGIONAL
+from moq_relay.daemon.saturation import RESOURCES, WINDOW
 from moq_relay.daemon.viewer_metrics import TRANSPORTS, VIEWERS
 from moq_relay.errors import RequestError
 from moq_relay.relay.histogram import Histogram
 from moq_relay.wire.lite.versions import VERSIONS
 
 DIRECTIONS = ("in", "out")
+LINES = (("written",), ("lost",))
+SATURATION = (
+    f"`loop`: CPU that the event loop's thread used in the last {WINDOW} s, of one core; "
+    "`sessions`: of `limits.sessions`; "
+    f"`egress`: `moq_relay_bytes_total` out in the last {WINDOW} s, of `limits.egress`; "
+    "`memory`: resident, of the least limit of its cgroups and the machine's memory; `fds`: open "
+    "files, of RLIMIT_NOFILE. What has no limit, or none that can be read, is 0"
+)
 
 
 def label(error_name: str) -> str:
@@ -217,6 +226,22 @@ RELAY: tuple[Family, ...] = (
         H,
         "How late the event loop comes to what is due: above 0.05 the process is overloaded.",
         lambda node: one(node.lag),
+    ),
+    Family(
+        "moq_relay_saturation_ratio",
+        G,
+        f"Share of a resource that is in use, 0 to 1. {SATURATION}",
+        lambda node: by_label(node.saturation(), RESOURCES),
+        ("resource",),
+        join=max,
+    ),
+    Family(
+        "moq_relay_session_lines",
+        C,
+        "Lines of `log.sessions`: those that were `written`, and those that are `lost`, because "
+        "the file could not be written to, or not as fast as they came.",
+        lambda node: list(zip(LINES, node.session_lines(), strict=True)),
+        ("outcome",),
     ),
 )
 

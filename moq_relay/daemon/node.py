@@ -28,12 +28,15 @@ from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.hosts import Hosts
 from moq_relay.daemon.http import Door, PublicHttp
 from moq_relay.daemon.internal import InternalHttp, Readiness
+from moq_relay.daemon.linefile import LineFile
 from moq_relay.daemon.live import Live
 from moq_relay.daemon.notify import Manager
 from moq_relay.daemon.readings import LAG_BUCKETS, Readings
+from moq_relay.daemon.saturation import Saturation
 from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.topology import Topology
+from moq_relay.daemon.usage import Ledger
 from moq_relay.daemon.values import Address, Listener
 from moq_relay.daemon.views import Views
 from moq_relay.errors import ConfigError
@@ -122,7 +125,10 @@ class Node:
             resolve=None if part.mode == "standalone" else self._resolve,
             experience=experience,
         )
-        self._host = Host(self._context)
+        self._lines = LineFile.of(loaded)
+        self._ledger = Ledger.of(loaded, self._lines, time.monotonic)
+        self._host = Host(self._context, self._ledger.ended)
+        self._saturation = Saturation.of(settings, self._host.sessions, self._counters)
         self._clients = Clients(lambda: self._host.sessions, experience)
         if part.mode != "standalone":
             self._cluster = Cluster(
@@ -183,6 +189,8 @@ class Node:
     # Opening.
 
     async def _open(self, stack: contextlib.AsyncExitStack) -> None:
+        # The first here, so the last there: every session has its line then.
+        stack.callback(self._lines.close)
         for entry in self._settings.server.listen:
             for listener in await self._listen(entry):
                 stack.callback(listener.close)
@@ -204,6 +212,8 @@ class Node:
             cluster=self._cluster,
             experience=self._context.experience,
             sessions=lambda: self._host.sessions,
+            saturation=self._saturation.ratios,
+            session_lines=self._lines.counts,
         )
         views = Views(self.origin, self._cluster)
         live = Live(Topology(views, readings).look)
@@ -314,6 +324,8 @@ class Node:
                 self._lag.observe(max(0.0, loop.time() - due))
             self.origin.sweep(time.monotonic())
             self._clients.turn()
+            self._ledger.turn(self._host.sessions)
+            self._saturation.turn()
             certificates.renew(self._credentials, hostnames, datetime.datetime.now(datetime.UTC))
 
     # Facts.

@@ -53,6 +53,10 @@ class Readings:
     experience: Experience = field(default_factory=Experience)
     sessions: Callable[[], Iterable[LiteSession]] = tuple
     """Those that are open now."""
+    saturation: Callable[[], Mapping[str, float]] = dict
+    """Share of each resource that is in use."""
+    session_lines: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    """Lines of sessions that were written, and lost."""
 
     @property
     def node(self) -> str:

@@ -1,110 +1,41 @@
 """The settings of one relay as one tree: name, meaning, form and default of each."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moq_relay.cluster.endpoint import FORMS
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon import values
-from moq_relay.daemon.values import Address, Listener, Public
+from moq_relay.daemon.forms import (
+    Above,
+    Addresses,
+    Count,
+    Duration,
+    Everybody,
+    File,
+    Form,
+    Level,
+    Listeners,
+    LogFormat,
+    OptionalAddress,
+    OptionalSize,
+    OptionalText,
+    Seconds,
+    Secret,
+    SessionLines,
+    Size,
+    Switch,
+    Texts,
+    Versions,
+)
+from moq_relay.daemon.values import Address, Listener
 from moq_relay.relay.retention import CacheLimits
 from moq_relay.sessions.context import Limits
 
 LIMITS, KEPT, REGISTRY = Limits(), CacheLimits(), RegistrySettings()
 """The defaults of the floors below are the defaults of the settings."""
-
-
-class Form:
-    """How one setting is written: for the documentation, and for text that has no types."""
-
-    __slots__ = ("aliases", "flags", "listed", "parts", "switch", "text", "variables")
-
-    def __init__(
-        self,
-        text: str,
-        *,
-        listed: bool = False,
-        switch: bool = False,
-        parts: tuple[str, ...] = (),
-        variables: tuple[str, ...] = (),
-        flags: tuple[str, ...] = (),
-        aliases: tuple[str, ...] = (),
-    ) -> None:
-        self.text = text
-        """What a value looks like, for docs/configuration.md and for --help."""
-        self.listed = listed
-        """Several values may be given, with commas in a variable or a flag."""
-        self.switch = switch
-        self.parts = parts
-        """Names below it that may be set on their own."""
-        self.variables = variables
-        """Names in the environment besides the one that follows from the tree."""
-        self.flags = flags
-        self.aliases = aliases
-        """Other names of the setting, in the file, the environment and on the command line."""
-
-
-Size = Annotated[int, BeforeValidator(values.size), Form('bytes, or text like `"256 MiB"`')]
-Above = Annotated[
-    int,
-    BeforeValidator(values.size),
-    AfterValidator(values.above_zero),
-    Form('bytes, or text like `"16 MiB"`'),
-]
-Seconds = Annotated[float, BeforeValidator(values.seconds), Form('seconds, or text like `"500ms"`')]
-Duration = Annotated[Seconds, AfterValidator(values.above_zero)]
-Count = Annotated[
-    int,
-    BeforeValidator(values.count),
-    AfterValidator(values.above_zero),
-    Form("a whole number above 0"),
-]
-Switch = Annotated[bool, BeforeValidator(values.switch), Form("`true` or `false`", switch=True)]
-Texts = Annotated[
-    tuple[str, ...], BeforeValidator(values.named), Form("a string or a list", listed=True)
-]
-Versions = Annotated[
-    tuple[str, ...],
-    BeforeValidator(values.versions),
-    Form("a version's name or a list", listed=True),
-]
-Listeners = Annotated[
-    tuple[Listener, ...],
-    BeforeValidator(values.listeners),
-    Form(
-        "`host:port`, `{listen, version}` or a list",
-        listed=True,
-        variables=("MOQ_SERVER_BIND",),
-        flags=("--server-bind",),
-    ),
-]
-OptionalAddress = Annotated[
-    Address | None, BeforeValidator(values.optional_address), Form("`host:port`")
-]
-Everybody = Annotated[
-    Public | None,
-    BeforeValidator(values.public),
-    Form(
-        "a prefix, a list, or `{subscribe, publish}`", listed=True, parts=("subscribe", "publish")
-    ),
-]
-OptionalText = Annotated[str | None, BeforeValidator(values.text), Form("text")]
-File = Annotated[str | None, BeforeValidator(values.text), Form("path of a file")]
-Secret = Annotated[SecretStr | None, BeforeValidator(values.secret), Form("text, never shown")]
-Level = Annotated[
-    Literal["error", "warning", "info", "debug"],
-    BeforeValidator(
-        values.one_of(("error", "warning", "info", "debug"), {"warn": "warning", "trace": "debug"})
-    ),
-    Form("`error`, `warning`, `info` or `debug`"),
-]
-LogFormat = Annotated[
-    Literal["text", "json"],
-    BeforeValidator(values.one_of(("text", "json"), {})),
-    Form("`text` or `json`"),
-]
 
 
 class Section(BaseModel):
@@ -316,11 +247,23 @@ class CacheSection(Section):
 
 
 class Log(Section):
-    """What the relay writes to stderr."""
+    """What the relay writes, to stderr where it says nothing else."""
 
     level: Level = Field(default="info", description="The least serious event that is written.")
     format: LogFormat = Field(
         default="text", description="`json` is one object a line, for machines."
+    )
+    addresses: Addresses = Field(
+        default="full",
+        description="What a line has of a client's address: all of it, its network (the first 24 "
+        "bits of IPv4, 48 of IPv6, without the port), or `-`. It holds for every line that the "
+        "relay writes.",
+    )
+    sessions: SessionLines = Field(
+        default="none",
+        description="Where to write who used what: a line of JSON for each session that ended, and "
+        "one a minute while it lasts (docs/operations/who-used-what.md). Such a file is followed "
+        "when it is rotated.",
     )
 
 
@@ -346,6 +289,11 @@ class LimitsSection(Section):
     viewer_backlog: Above = Field(
         default=LIMITS.viewer_backlog,
         description="Bytes that may wait for one viewer before its oldest groups go.",
+    )
+    egress: OptionalSize = Field(
+        default=None,
+        description="Bytes a second that this relay can send. Nothing is refused for it: it is "
+        "what `moq_relay_saturation_ratio` of `egress` is a share of.",
     )
 
 

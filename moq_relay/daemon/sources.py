@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from moq_relay.daemon.settings import Form, Settings
+from moq_relay.daemon.forms import Form
+from moq_relay.daemon.settings import Settings
 from moq_relay.errors import ConfigError
 
 PREFIX = "MOQ_"

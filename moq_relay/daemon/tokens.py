@@ -17,6 +17,8 @@ from moq_relay.relay.path import join, normalise
 ALGORITHMS = ("HS256",)
 SMALLEST_SECRET = 32
 """Bytes; a shorter one than the hash can be found by trying (RFC 7518 section 3.2)."""
+HASH_DIGITS = 32
+"""Of the SHA-256 that stands for a token's ``jti`` or ``sub``: as many as no two names share."""
 SCOPE = "scope"
 """Where a key restricts the tokens it signs; not to honour it would widen them."""
 OPTIONS: Any = {
@@ -41,6 +43,11 @@ class Claims:
     """The URL of that very node."""
     credential: str = ""
     """Tells tokens apart, and cannot be used as one."""
+    root: str = ""
+    token: str | None = None
+    """Hash of ``jti``."""
+    subject: str | None = None
+    """Hash of ``sub``."""
 
 
 class Key:
@@ -160,7 +167,17 @@ def _claims(said: dict[str, Any], credential: str) -> Claims:
         cluster=cluster,
         node=named,
         credential=credential,
+        root=_prefixes("", root, "root")[0],
+        token=_hashed(said.get("jti")),
+        subject=_hashed(said.get("sub")),
     )
+
+
+def _hashed(name: Any) -> str | None:
+    """What stands for a name in the lines of sessions; None where there is none."""
+    if not isinstance(name, str) or not name:
+        return None
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
 
 
 def _prefixes(root: str, value: Any, name: str) -> tuple[str, ...]:

@@ -243,6 +243,18 @@ def size(value: Any) -> int:
     return int(amount)
 
 
+def optional_size(value: Any) -> int | None:
+    """Bytes above zero; an empty text is none."""
+    if value is None or value == "":
+        return None
+    return int(above_zero(size(value)))
+
+
+def line_target(value: Any) -> str:
+    """``none``, ``stdout`` or a path; an empty text is none."""
+    return text(value) or "none"
+
+
 def seconds(value: Any) -> float:
     """Seconds: a number, or text with a unit."""
     return _quantity(value, TIMES, 'must be a time in seconds, like 5, 0.5 or "500ms"')

@@ -1,8 +1,20 @@
 """What one session may see of the origin: a root, and prefixes to publish and watch under."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moq_relay.relay.path import covers
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose rights they are, for those who account for what was used."""
+
+    tenant: str = ""
+    """The root that the token names, else the first segment of the session's root."""
+    token: str | None = None
+    """Hash of the token's own name, ``jti``."""
+    subject: str | None = None
+    """Hash of whom the token was made for, ``sub``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +37,7 @@ class Access:
     """The peer is another node's link: it gets what publishers connected here have, only."""
     credential: str = ""
     """Tells tokens apart, and cannot be used as one."""
+    holder: Holder = field(default=Holder(), compare=False)
 
     def may_publish(self, path: str) -> bool:
         """Whether the session may announce ``path``, a full path."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -21,9 +21,13 @@ logger = logging.getLogger(__name__)
 class Host:
     """Sessions by the dozen thousand, each in a task of its own while ``async with`` lasts."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self, context: Context, ended: Callable[[LiteSession], None] = lambda _session: None
+    ) -> None:
+        """Let in as ``context`` says; ``ended`` is called for each session that is over."""
         self.sessions: set[LiteSession] = set()
         self._context = context
+        self._ended = ended
         self._closing = False
         self._tasks = asyncio.TaskGroup()
         self._stack = AsyncExitStack()
@@ -95,6 +99,7 @@ class Host:
             logger.exception("session failed session=%d", session.number)
         finally:
             self.sessions.discard(session)
+            self._ended(session)
 
 
 def _version(arrival: Arrival, versions: Sequence[Version]) -> Version | None:

@@ -14,6 +14,7 @@ from moq_relay.sessions.lite import codes
 from moq_relay.sessions.lite.coding import Coding
 from moq_relay.sessions.lite.delivery import Delivery
 from moq_relay.sessions.scheduler import Scheduler
+from moq_relay.sessions.tally import Tally
 from moq_relay.sessions.transport import Transport
 from moq_relay.wire import varint
 from moq_relay.wire.lite.frames import append_frame
@@ -52,6 +53,7 @@ class Line:
         "experience",
         "owners",
         "scheduler",
+        "tally",
         "tell",
         "transport",
         "version",
@@ -73,6 +75,7 @@ class Line:
         self.counters = counters
         self.clock = clock
         self.experience = experience
+        self.tally = Tally()
         self.owners: dict[int, Owner] = {}
         """Streams that are not acknowledged to their end, and whose they are."""
         self.tell: Callable[[int, int, float], None] | None = None
@@ -202,6 +205,7 @@ class GroupEgress:
             last = over and until == stop
             transport.send(self._stream, coding.buffer, self._sent, until, fin=last)
             line.counters.bytes_out += until - self._sent
+            line.tally.bytes_out += until - self._sent
             self._sent = until
             if self._delivery is not None:
                 self._delivery.handed_over(group, first=until >= coding.ends[0])
@@ -221,6 +225,7 @@ class GroupEgress:
         line.counters.resets_out[reason] += 1
         if isinstance(error, LATE):
             line.experience.skipped[line.transport.binding, reason] += 1
+            line.tally.skipped += 1
         self.drop()
 
     def drop(self) -> None:
@@ -243,6 +248,7 @@ class GroupEgress:
         line.owners[self._stream] = self._owner if self._delivery is None else self._delivery
         line.transport.send(self._stream, self._head)
         line.counters.groups_out += 1
+        line.tally.groups_out += 1
         return True
 
     def _skip(self, coding: Coding) -> bool:

@@ -16,6 +16,7 @@ from moq_relay.relay.counters import Counters
 from moq_relay.relay.feed import Feed
 from moq_relay.relay.group import Frame, Group
 from moq_relay.sessions.lite import codes
+from moq_relay.sessions.tally import Tally
 from moq_relay.wire import varint
 from moq_relay.wire.lite.frames import FrameDecoder
 from moq_relay.wire.lite.messages import Group as GroupHeader
@@ -41,6 +42,7 @@ class Inlet:
         "origin",
         "peer",
         "stop",
+        "tally",
         "version",
     )
 
@@ -61,6 +63,7 @@ class Inlet:
         """Bytes of frames that are not complete yet, on all group streams together."""
         self.version = version
         self.counters = counters
+        self.tally = Tally()
         self.clock = clock
         self.stop = stop
         self.frame_limit = frame_limit
@@ -153,6 +156,7 @@ class GroupIngress:
     def _append(self, group: Group, frames: list[tuple[int | None, bytes]], size: int) -> None:
         counters = self._inlet.counters
         counters.bytes_in += size
+        self._inlet.tally.bytes_in += size
         counters.frames_in += len(frames)
         for timestamp, payload in frames:
             # A version without timestamps: the time of arrival, in the default timescale.
@@ -197,6 +201,7 @@ class GroupIngress:
         if inlet.origin:
             inlet.begins_from_node(header.subscribe, header.sequence, self._group)
         inlet.counters.groups_in += 1
+        inlet.tally.groups_in += 1
         self._decoder = FrameDecoder(inlet.version.features.timestamps, inlet.frame_limit)
         rest = bytes(head[at:])
         head.clear()

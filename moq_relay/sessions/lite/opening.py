@@ -45,6 +45,8 @@ class Opening:
         self.dialled = dialled
         self.follows = True
         """Whether to ask the peer for its announcements."""
+        self.granted = False
+        """Whether the peer was given rights, which are its session's from then on."""
         self._session = session
         self._context = context
         self._target = target
@@ -139,6 +141,7 @@ class Opening:
             self._grant(replace(access, publish=()))
 
     def _grant(self, access: Access) -> None:
+        self.granted = True
         self._session.publisher.access = self._session.subscriber.access = access
         if access.local_only and access.cluster:
             self._session.scheduler.limit = self._context.limits.link_backlog

@@ -100,6 +100,7 @@ class Publisher:
         demand = self._demand(wanted)
         egress.change(demand, wanted.frame_start, wanted.frame_end)
         self._line.counters.viewers += 1
+        self._line.tally.requests += 1
         self._tracks[wanted.id] = egress
         track = None
         try:
@@ -137,6 +138,7 @@ class Publisher:
         path = await self._path(wanted.broadcast)
         group = self._origin.fetch(path, wanted.track, wanted.group, self._asker)
         egress = self._fetches[request.stream] = FetchEgress(self._line, request, group, wanted)
+        self._line.tally.requests += 1
         try:
             await egress.run()
         finally:

@@ -30,6 +30,7 @@ from moq_relay.sessions.lite.services import Services
 from moq_relay.sessions.lite.subscriber import Subscriber
 from moq_relay.sessions.scheduler import Scheduler
 from moq_relay.sessions.streams import Interrupted, RequestStream
+from moq_relay.sessions.tally import Tally
 from moq_relay.sessions.transport import UNI, Transport
 from moq_relay.wire import varint
 from moq_relay.wire.lite.messages import UniStream
@@ -81,6 +82,7 @@ class LiteSession:
             message_limit=context.limits.message_bytes,
             peer=self._use.peer,
         )
+        self.tally = line.tally = self._inlet.tally = Tally(clock())
         self.subscriber = Subscriber(self, self._inlet, context)
         self.publisher = Publisher(line, context, self.subscriber)
         self.opening = Opening(self, context, target=target, dialled=dialled, use=self._use)
@@ -96,8 +98,7 @@ class LiteSession:
         self._over = asyncio.Event()
         self.farewell: tuple[int, str] | None = None
         """Code and reason of its end."""
-        self._ending = False
-        self._ended = False
+        self._ending = self._ended = False
         self._credit = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -133,6 +134,7 @@ class LiteSession:
 
     def close(self, code: int, reason: str) -> None:
         """End the session from our side."""
+        self.tally.ended_here |= not self.over
         self.transport.close(code, reason)
 
     def end(self, error: SessionError) -> None:
@@ -145,7 +147,7 @@ class LiteSession:
         elif isinstance(error, Unauthorized):
             self._context.counters.sessions_refused["unauthorized"] += 1
         logger.info("session ended session=%d reason=%s", self.number, error)
-        self.transport.close(codes.of_session(error), str(error))
+        self.close(codes.of_session(error), str(error))
 
     @property
     def over(self) -> bool:
@@ -187,9 +189,8 @@ class LiteSession:
     def closed(self, code: int, reason: str) -> None:
         if self._over.is_set():
             return
-        logger.info(
-            "session closed session=%d code=%d reason=%s", self.number, code, reason or "none"
-        )
+        said = reason or "none"
+        logger.info("session closed session=%d code=%d reason=%s", self.number, code, said)
         self.farewell = code, reason
         self._over.set()
         self._contain(self._use.ending)
@@ -217,7 +218,7 @@ class LiteSession:
             self.end(ProtocolViolation(str(error)))
         except Exception:
             logger.exception("session failed session=%d", self.number)
-            self.transport.close(codes.INTERNAL, "internal error")
+            self.close(codes.INTERNAL, "internal error")
 
     # Streams.
 
@@ -367,8 +368,7 @@ class LiteSession:
     def _ignore(self, stream: int) -> None:
         """What the peer still sends on a request stream is dropped until it ends the stream.
 
-        A stream costs memory until then, here and in the engine, so one that is never ended is
-        not free.
+        Until then it costs memory, here and in the engine.
         """
         if self._over.is_set():
             return
@@ -397,4 +397,4 @@ class LiteSession:
             logger.debug("task ended session=%d reason=%s", self.number, error)
         except Exception:
             logger.exception("session failed session=%d", self.number)
-            self.transport.close(codes.INTERNAL, "internal error")
+            self.close(codes.INTERNAL, "internal error")

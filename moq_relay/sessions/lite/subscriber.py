@@ -118,6 +118,7 @@ class Subscriber:
         warm, cold = min(warm + self.link_cost, varint.MAX), min(cold + self.link_cost, varint.MAX)
         way = _Way(hops, warm, cold)
         if _passable(hops) and self._publish(path, way):
+            self._inlet.tally.broadcasts += path not in self._announced
             self._announced[path] = way
         else:
             # It comes through us now, or could not be told to anybody.
@@ -233,6 +234,7 @@ class Subscriber:
             return
         self._counters.datagrams_in += 1
         self._counters.bytes_in += len(datagram.payload)
+        self._inlet.tally.bytes_in += len(datagram.payload)
         feed.datagram(datagram.sequence, datagram.timestamp, datagram.payload)
 
     # Requests, each from its first byte to its last.

@@ -65,6 +65,7 @@ class TrackEgress:
         if group.first and not self._line.version.features.frame_bounds:
             # The version can't say that the start is missing: incomplete would look complete.
             self._line.experience.skipped[self._line.transport.binding, PARTIAL] += 1
+            self._line.tally.skipped += 1
             return
         self._expire()
         delivery = None
@@ -92,6 +93,7 @@ class TrackEgress:
         if line.transport.send_datagram(encode_datagram(datagram)):
             counters.datagrams_out += 1
             counters.bytes_out += len(payload)
+            line.tally.bytes_out += len(payload)
         else:
             counters.datagrams_dropped["size"] += 1
 
