@@ -248,3 +248,16 @@ def test_stale_pages_are_found(tmp_path, capsys):
 
 def test_the_committed_pages_are_not_stale():
     assert docs.main(["--check"]) == 0
+
+
+def test_saturation_and_lines_of_sessions_are_told_and_there_from_zero():
+    name, lines = "moq_relay_saturation_ratio", "moq_relay_session_lines_total"
+    nothing = told()
+    some = told(saturation=lambda: {"loop": 0.5}, session_lines=lambda: (7, 3))
+
+    for resource in ("loop", "sessions", "egress", "memory", "fds"):
+        assert nothing[name, (("resource", resource),)] == 0
+    assert some[name, (("resource", "loop"),)] == 0.5
+    assert nothing[lines, (("outcome", "lost"),)] == 0
+    assert some[lines, (("outcome", "written"),)] == 7
+    assert some[lines, (("outcome", "lost"),)] == 3

@@ -12,7 +12,7 @@ from moq_relay.daemon.auth import Authority, bearer
 from moq_relay.daemon.tokens import Key, read_token
 from moq_relay.daemon.values import Public
 from moq_relay.errors import ConfigError, Unauthorized
-from moq_relay.relay.access import Access
+from moq_relay.relay.access import Access, Holder
 
 SECRET = b"s" * 32
 
@@ -271,3 +271,24 @@ def test_a_challenge_opens_the_door_to_nothing_else():
     assert authority.authorise("/?challenge=abc") == Access("", (), (), challenge="abc")
     with pytest.raises(Unauthorized, match="this process was not challenged"):
         authority.authorise("/?challenge=abd")
+
+
+# --- who it is, for those who account -------------------------------------------------------------
+
+
+def test_the_holder_is_named_by_the_root_of_the_token_and_hashes_of_what_it_says():
+    holder = rights("/acme/x", root="acme", get="", jti="id", sub="alice").holder
+
+    assert holder.tenant == "acme"
+    assert holder.subject == hashlib.sha256(b"alice").hexdigest()[:32]
+    assert holder.token == hashlib.sha256(b"id").hexdigest()[:32]
+
+
+def test_without_a_root_the_holder_is_the_first_segment_of_the_path():
+    assert rights("/acme/x", get="").holder == Holder("acme")
+    assert rights("/", get="", jti=5, sub="").holder == Holder("")
+
+
+def test_a_root_that_is_no_path_is_said_to_be_none():
+    with pytest.raises(Unauthorized, match="the token's root is no path"):
+        rights(root="/".join("x" * 40))

@@ -1,0 +1,104 @@
+"""How near a relay is to its limits: shares of what is limited, and 0 of what is not."""
+
+import pytest
+
+from moq_relay.daemon import saturation
+from moq_relay.daemon.saturation import RESOURCES, Saturation, memory_limit
+
+
+class Hands:
+    """Clocks that are turned by hand."""
+
+    def __init__(self, monkeypatch):
+        self.now = self.cpu = 100.0
+        monkeypatch.setattr(saturation.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(saturation.time, "thread_time", lambda: self.cpu)
+
+    def second(self, cpu):
+        self.now += 1.0
+        self.cpu += cpu
+
+
+@pytest.fixture
+def hands(monkeypatch):
+    return Hands(monkeypatch)
+
+
+def made(*, sessions=0, sent=lambda: 0, egress=None):
+    return Saturation(
+        sessions=lambda: sessions, sessions_limit=200, sent=sent, egress_limit=egress
+    )
+
+
+def test_each_resource_is_there_before_anything_happened(hands):
+    ratios = made().ratios()
+
+    assert tuple(ratios) == RESOURCES
+    assert (ratios["loop"], ratios["sessions"], ratios["egress"]) == (0, 0, 0)
+
+
+def test_the_loop_is_as_busy_as_its_thread_was_in_the_last_seconds(hands):
+    found = made()
+    for _ in range(10):
+        hands.second(0.9)
+        found.turn()
+    assert found.ratios()["loop"] == pytest.approx(0.9)
+
+    for cpu in (0.0, 0.0, 0.0, 0.0, 0.5):
+        hands.second(cpu)
+        found.turn()
+
+    assert found.ratios()["loop"] == pytest.approx(0.1)
+
+
+def test_egress_is_a_share_of_what_the_relay_can_send_if_somebody_said_that(hands):
+    sent = [0]
+    limited, free = made(sent=lambda: sent[0], egress=1000), made(sent=lambda: sent[0])
+    for _ in range(3):
+        sent[0] += 250
+        hands.second(0)
+        limited.turn()
+        free.turn()
+
+    assert limited.ratios()["egress"] == pytest.approx(0.25)
+    assert free.ratios()["egress"] == 0
+
+
+def test_sessions_are_a_share_of_their_limit_and_never_more_than_all():
+    assert made(sessions=50).ratios()["sessions"] == 0.25
+    assert made(sessions=300).ratios()["sessions"] == 1.0
+
+
+def test_memory_and_files_of_this_process_are_shares_above_nothing():
+    ratios = made().ratios()
+
+    assert 0 < ratios["memory"] < 1
+    assert 0 < ratios["fds"] < 1
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "limit"),
+    [
+        ("0::/a/b\n", {"a/memory.max": "5000000\n", "a/b/memory.max": "max\n"}, 5_000_000),
+        ("0::/\n", {"memory.max": "7000000\n"}, 7_000_000),
+        ("0::/not/here\n", {"memory.max": "7000000\n"}, 7_000_000),
+        ("4:cpu,memory:/x\n", {"memory/x/memory.limit_in_bytes": "9000000\n"}, 9_000_000),
+        ("4:memory:/x\n", {"memory/x/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("0::/a\n", {"a/memory.max": "max\n"}, None),
+        ("", {}, None),
+    ],
+)
+def test_memory_is_limited_by_the_least_of_the_cgroups_and_the_machine(
+    tmp_path, membership, files, limit
+):
+    (tmp_path / "cgroup").write_text(membership)
+    for name, text in files.items():
+        path = tmp_path / "fs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    machine = memory_limit(tmp_path / "nowhere", tmp_path / "none")
+
+    found = memory_limit(tmp_path / "fs", tmp_path / "cgroup")
+
+    assert found == (limit or machine)
+    assert machine > 64 << 20
