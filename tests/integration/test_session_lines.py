@@ -1,4 +1,4 @@
-"""The lines of sessions, of a real relay under traffic: who used what adds up to what was counted."""
+"""The lines of sessions, of a real relay under traffic: what was used is what was counted."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Addresses of clients in log lines: all of them, their network, or nothing, wherever they stand."""
+"""Addresses of clients in log lines: whole, as their network, or not, wherever they stand."""
 
 import io
 import logging
@@ -27,7 +27,9 @@ def test_an_address_is_shown_whole_as_its_network_or_not_at_all(peer, network):
 
 
 def test_addresses_inside_a_text_are_cut_and_nothing_else_is():
-    text = "from 203.0.113.77:80, [2001:db8::1]:443 and 2001:db8:7:8::9. At 12:30:05 v1.2.3.4.5 a::b"
+    text = (
+        "from 203.0.113.77:80, [2001:db8::1]:443 and 2001:db8:7:8::9. At 12:30:05 v1.2.3.4.5 a::b"
+    )
 
     assert without(text, "full") == text
     assert without(text, "none") == "from -, - and -. At 12:30:05 v1.2.3.4.5 -"

@@ -25,9 +25,7 @@ def hands(monkeypatch):
 
 
 def made(*, sessions=0, sent=lambda: 0, egress=None):
-    return Saturation(
-        sessions=lambda: sessions, sessions_limit=200, sent=sent, egress_limit=egress
-    )
+    return Saturation(sessions=lambda: sessions, sessions_limit=200, sent=sent, egress_limit=egress)
 
 
 def test_each_resource_is_there_before_anything_happened(hands):
