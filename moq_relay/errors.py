@@ -101,6 +101,10 @@ class Unauthorized(SessionError):
     """The peer may not do this here."""
 
 
+class Draining(SessionError):
+    """The node takes nobody new, because it is about to leave."""
+
+
 class BadParameters(SessionError):
     """A key-value list that cannot be read."""
 

@@ -29,7 +29,7 @@ VERSION = 1
 """Of this conversation."""
 SILENCE_SECONDS = 3.0
 """A root that says nothing for so long is given up."""
-QUIET = Use(quiet=True)
+QUIET = Use(quiet=True, leaves=True)
 
 
 def digest_of(nonce: str) -> str:

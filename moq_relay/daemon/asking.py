@@ -37,7 +37,9 @@ class Unanswered(MoqError):
     """The relay did not say what was asked for; the text says why."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Raises ``ConfigError`` where argparse would end the process."""
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message.removeprefix('argument ')}; see moq-relay --help")
 
@@ -52,7 +54,7 @@ def main(
         Unanswered: the relay does not answer.
     """
     asked = _parse(arguments)
-    answer = _get(_base(asked.internal, environment), _question(asked))
+    answer = get(base_url(asked.internal, environment), _question(asked))
     if asked.json:
         # ASCII, as it came: no name in it can speak to the terminal.
         sys.stdout.write(json.dumps(answer, indent=1) + "\n")
@@ -66,8 +68,8 @@ def main(
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="moq-relay", add_help=False, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    parser = Parser(prog="moq-relay", add_help=False, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     for name in COMMANDS:
         command = commands.add_parser(name, add_help=False, allow_abbrev=False)
         command.add_argument("--json", action="store_true")
@@ -90,7 +92,7 @@ def _question(asked: argparse.Namespace) -> str:
     return "/nodes"
 
 
-def _base(url: str | None, environment: Mapping[str, str]) -> str:
+def base_url(url: str | None, environment: Mapping[str, str]) -> str:
     """Where the relay's internal HTTP is."""
     if url is None:
         try:
@@ -104,9 +106,15 @@ def _base(url: str | None, environment: Mapping[str, str]) -> str:
     return url.rstrip("/")
 
 
-def _get(base: str, question: str) -> Facts:
+def get(base: str, question: str | urllib.request.Request) -> Facts:
+    """The relay's answer, an object; a question is a path, or all of a request.
+
+    Raises:
+        Unanswered: there is none.
+    """
+    asked = base + question if isinstance(question, str) else question
     try:
-        with urllib.request.urlopen(base + question, timeout=SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=SECONDS) as answer:  # noqa: S310
             found = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

@@ -8,17 +8,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from moq_relay import __version__
-from moq_relay.daemon import asking, certs, clustering, dev, logs
+from moq_relay.daemon import asking, certs, changing, clustering, dev, logs
 from moq_relay.daemon.certificates import obtain
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
-from moq_relay.daemon.node import run
+from moq_relay.daemon.process import run
 from moq_relay.daemon.sources import load, read_environment, read_file
 from moq_relay.daemon.welcome import SETTINGS
 from moq_relay.errors import ConfigError
 
 OTHERS: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
     **dict.fromkeys(asking.COMMANDS, asking.main),
+    **dict.fromkeys(changing.COMMANDS, changing.main),
     "certs": certs.main,
 }
 """Commands that run no relay; each takes its words apart itself."""

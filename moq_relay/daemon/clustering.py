@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
-
 from moq_relay.cluster.embedded import find_server
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
 from moq_relay.cluster.status import RegistrySettings
+from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.tokens import Key, read_token
 from moq_relay.errors import ConfigError
@@ -187,9 +186,9 @@ def _times(loaded: Loaded) -> RegistrySettings:
 
 def _endpoint(loaded: Loaded) -> Endpoint | None:
     redis = loaded.settings.redis
-    url = _hidden(loaded, "redis.url", redis.url, redis.url_file)
-    user = _hidden(loaded, "redis.user", redis.user, redis.user_file)
-    password = _hidden(loaded, "redis.password", redis.password, redis.password_file)
+    url = hidden(loaded, "redis.url", redis.url, redis.url_file)
+    user = hidden(loaded, "redis.user", redis.user, redis.user_file)
+    password = hidden(loaded, "redis.password", redis.password, redis.password_file)
     if url is None:
         return None
     try:
@@ -197,20 +196,3 @@ def _endpoint(loaded: Loaded) -> Endpoint | None:
     except (ConfigError, ValueError) as error:
         problem = error if isinstance(error, ConfigError) else "it is no URL"
         raise ConfigError(f"{loaded.where('redis.url_file')}: {problem}") from None
-
-
-def _hidden(loaded: Loaded, name: str, value: SecretStr | None, file: str | None) -> str | None:
-    """A secret that is a setting, or in a file."""
-    if value is not None and file is not None:
-        raise ConfigError(
-            f"{loaded.where(name)} and {loaded.where(f'{name}_file')} are both set; keep one"
-        )
-    if file is None:
-        return None if value is None else value.get_secret_value()
-    try:
-        return Path(file).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(
-            f"{loaded.where(f'{name}_file')} = {file}: cannot be read: {str(reason).lower()}"
-        ) from error

@@ -220,7 +220,8 @@ class _Supervisor:
             process = self._processes.get(self._relays[place])
             if process is not None and process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
+                    # Not SIGTERM: nobody here has somewhere else to go.
+                    process.send_signal(signal.SIGINT)
                 _, late = await asyncio.wait([kept[place]], timeout=STOP_SECONDS)
                 if late:
                     self._say(place, "does not end; killed")

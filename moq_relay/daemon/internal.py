@@ -1,4 +1,7 @@
-"""HTTP for operators: is the process there, should it get traffic, its numbers and its tables."""
+"""HTTP for operators: is the process there, should it get traffic, its numbers and its tables.
+
+What may be changed is in ``Changes``.
+"""
 
 import json
 from collections.abc import Callable
@@ -8,6 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from moq_relay.daemon import exposition
+from moq_relay.daemon.changes import Changes
 from moq_relay.daemon.hosts import Hosts
 from moq_relay.daemon.http import page
 from moq_relay.daemon.live import Live
@@ -50,12 +54,15 @@ class InternalHttp:
         views: Views,
         live: Live,
         hosts: Hosts,
+        *,
+        changes: Changes | None = None,
     ) -> None:
         self._registry = registry
         self._readiness = readiness
         self._views = views
         self._live = live
         self._hosts = hosts
+        self._changes = changes
 
     def application(self) -> web.Application:
         """All routes, ready to be served."""
@@ -74,6 +81,8 @@ class InternalHttp:
         app.router.add_get("/page/topology.css", page("topology.css", "text/css", PAGE))
         for script in SCRIPTS:
             app.router.add_get(f"/page/{script}", page(script, "text/javascript", PAGE))
+        if self._changes is not None:
+            self._changes.add_to(app)
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:

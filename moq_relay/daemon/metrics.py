@@ -70,6 +70,14 @@ def _alive(name: str) -> Callable[[Readings], list[Sample]]:
     return lambda node: one(sum(getattr(census, name) for census in node.census()))
 
 
+def _draining(node: Readings) -> list[Sample]:
+    return one(0 if node.drain is None else node.drain.state != "serving")
+
+
+def _to_go(node: Readings) -> list[Sample]:
+    return one(0 if node.drain is None else node.drain.sessions)
+
+
 RELAY: tuple[Family, ...] = (
     Family(
         "moq_relay_sessions",
@@ -89,7 +97,9 @@ RELAY: tuple[Family, ...] = (
         "moq_relay_sessions_refused",
         C,
         "Peers that got no session.",
-        lambda node: by_label(node.counters.sessions_refused, ("limit", "unauthorized", "version")),
+        lambda node: by_label(
+            node.counters.sessions_refused, ("draining", "limit", "unauthorized", "version")
+        ),
         ("reason",),
     ),
     Family(
@@ -116,6 +126,16 @@ RELAY: tuple[Family, ...] = (
         C,
         "Sessions ended because the peer broke the protocol.",
         lambda node: one(node.counters.violations),
+    ),
+    Family(
+        "moq_relay_draining", G, "1 while the relay drains, or is drained.", _draining, join=max
+    ),
+    Family(
+        "moq_relay_drain_sessions",
+        G,
+        "Sessions that have to go before the relay is drained: clients, and links of other relays "
+        "that still take something; 0 while it does not drain.",
+        _to_go,
     ),
     Family("moq_relay_connections", G, "QUIC connections now.", _alive("connections")),
     Family("moq_relay_streams", G, "QUIC streams that have state now.", _alive("streams")),

@@ -9,9 +9,7 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -19,12 +17,16 @@ from moq_relay import __version__
 from moq_relay.cluster.dialling import Dialler
 from moq_relay.cluster.joining import Challenges
 from moq_relay.cluster.membership import NAME_TAKEN
-from moq_relay.daemon import certificates, clustering, metrics, sockets, welcome
+from moq_relay.daemon import bounds, certificates, clustering, metrics, sockets, welcome
 from moq_relay.daemon.auth import OPEN, Authority
+from moq_relay.daemon.changes import Changes
 from moq_relay.daemon.clients import Clients
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.demo import PATH, Demo
+from moq_relay.daemon.drain import Drain
+from moq_relay.daemon.guests import Guests, doorkeeper
+from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.hosts import Hosts
 from moq_relay.daemon.http import Door, PublicHttp
 from moq_relay.daemon.internal import InternalHttp, Readiness
@@ -33,7 +35,6 @@ from moq_relay.daemon.live import Live
 from moq_relay.daemon.notify import Manager
 from moq_relay.daemon.readings import LAG_BUCKETS, Readings
 from moq_relay.daemon.saturation import Saturation
-from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.topology import Topology
 from moq_relay.daemon.usage import Ledger
@@ -43,8 +44,8 @@ from moq_relay.errors import ConfigError
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
-from moq_relay.relay.retention import Cache, CacheLimits
-from moq_relay.sessions.context import Context, Extension, Limits
+from moq_relay.relay.retention import Cache
+from moq_relay.sessions.context import Context, Extension
 from moq_relay.sessions.experience import Experience
 from moq_relay.sessions.host import Host
 from moq_relay.transports import tls
@@ -55,7 +56,7 @@ from moq_relay.wire.lite.versions import VERSIONS
 TICK_SECONDS = 0.25
 SWEEP_TICKS = 4
 LEAVE_SECONDS = 5.0
-"""How long sessions may take to end after SIGTERM."""
+"""How long sessions may take to end once they are closed."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FAILURES = {
     "No common ALPN protocols": "protocol",
@@ -65,28 +66,6 @@ FAILURES = {
 """What our side says of a failed handshake -> its label; what the peer says is ``other``."""
 
 log = logging.getLogger(__name__)
-
-
-def run(loaded: Loaded, warnings: Sequence[str], *, greet: bool) -> int:
-    """Run one relay in this process until SIGTERM or SIGINT; the exit code.
-
-    Raises:
-        ConfigError: something that the settings name cannot be had.
-    """
-    node = Node.load(loaded)
-    for warning in warnings:
-        log.warning("%s", warning)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(node.run(greet=greet))
-    return 0
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop  # noqa: PLC0415 — there is none for Windows
-
-    return uvloop.new_event_loop
 
 
 class Node:
@@ -108,7 +87,7 @@ class Node:
         self._cluster: Cluster | None = None
         self.origin = Origin(
             1 + secrets.randbelow(2**62 - 1),
-            Cache(_cache_limits(settings), self._counters),
+            Cache(bounds.cache_limits(settings), self._counters),
             time.monotonic,
             lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
             linger=settings.cluster.linger,
@@ -118,8 +97,8 @@ class Node:
         experience = Experience()
         self._context = Context(
             self.origin,
-            _limits(settings),
-            self._authority.authorise,
+            bounds.limits(settings),
+            doorkeeper(self._authority.authorise, lambda: self._drain.closed, self._turned_away),
             self._counters,
             extensions,
             resolve=None if part.mode == "standalone" else self._resolve,
@@ -141,6 +120,16 @@ class Node:
             )
             experience.region_of = self._cluster.region_of
             self._cluster.regions.on_gone(experience.forget)
+        self._drain = Drain(
+            Guests(lambda: self._host.sessions),
+            clock=time.monotonic,
+            settle=settings.drain.settle,
+            say=self._say_state,
+            leave=self._depart,
+        )
+        internal = settings.internal
+        token = hidden(loaded, "internal.token", internal.token, internal.token_file)
+        self._changes = Changes(token, self._drain, settings.drain.deadline)
         self._lag = Histogram(LAG_BUCKETS)
         self._listeners: list[quic.Listener] = []
         self._doors: list[Door] = []
@@ -159,7 +148,9 @@ class Node:
         return cls(loaded, tls.Credentials(certificates.obtain(loaded)), part)
 
     async def run(self, *, greet: bool = False) -> None:
-        """Serve until a signal of ``SIGNALS`` comes, then end every session.
+        """Serve until it is drained, after SIGTERM or a drain by command, then end every session.
+
+        SIGINT, and a second SIGTERM, do not wait for that.
 
         Raises:
             ConfigError: an address cannot be listened on.
@@ -214,11 +205,15 @@ class Node:
             sessions=lambda: self._host.sessions,
             saturation=self._saturation.ratios,
             session_lines=self._lines.counts,
+            drain=self._drain,
         )
         views = Views(self.origin, self._cluster)
         live = Live(Topology(views, readings).look)
         hosts = Hosts.of(self._settings)
-        internal = InternalHttp(metrics.registry(readings), self._readiness, views, live, hosts)
+        registry = metrics.registry(readings)
+        internal = InternalHttp(
+            registry, self._readiness, views, live, hosts, changes=self._changes
+        )
         web_http = await self._serve_http(
             stack, "web.http.listen", self._settings.web.http.listen, public.application()
         )
@@ -291,6 +286,7 @@ class Node:
             chores = [
                 tasks.create_task(self._keep_house(), name="housekeeping"),
                 tasks.create_task(self._manager.watch(), name="watchdog"),
+                tasks.create_task(self._drain.run(), name="drain"),
             ]
             if self._cluster is not None:
                 chores.append(tasks.create_task(self._cluster.run(), name="cluster"))
@@ -312,7 +308,10 @@ class Node:
     def _stop(self, number: signal.Signals) -> None:
         log.info("relay stopping signal=%s sessions=%d", number.name, len(self._host.sessions))
         self._manager.stopping()
-        self._stopping.set()
+        if number == signal.SIGINT or self._drain.final:
+            self._stopping.set()
+        else:
+            self._drain.begin(self._settings.drain.deadline, leave=True, final=True)
 
     async def _keep_house(self) -> None:
         loop = asyncio.get_running_loop()
@@ -327,6 +326,16 @@ class Node:
             self._ledger.turn(self._host.sessions)
             self._saturation.turn()
             certificates.renew(self._credentials, hostnames, datetime.datetime.now(datetime.UTC))
+
+    def _say_state(self, draining: bool) -> None:
+        if self._cluster is not None:
+            self._cluster.registry.set_state("draining" if draining else "up")
+
+    def _depart(self) -> None:
+        self._stopping.set()
+
+    def _turned_away(self) -> None:
+        self._counters.sessions_refused["draining"] += 1
 
     # Facts.
 
@@ -347,6 +356,8 @@ class Node:
         reasons = []
         if self._stopping.is_set():
             reasons.append("the relay is shutting down")
+        elif self._drain.closed:
+            reasons.append("the relay is draining")
         if self._credentials.current.expires_at <= datetime.datetime.now(datetime.UTC):
             reasons.append("the certificate has expired")
         isolated = None if self._cluster is None else self._cluster.isolated
@@ -372,27 +383,6 @@ class Node:
         self._manager.ready(f"serving, version {__version__}")
         if greet:
             welcome.greet(self._listeners[0].port, self._settings)
-
-
-def _cache_limits(settings: Settings) -> CacheLimits:
-    return CacheLimits(
-        capacity=settings.cache.capacity,
-        duration=settings.cache.duration,
-        group_bytes=settings.limits.group_bytes,
-    )
-
-
-def _limits(settings: Settings) -> Limits:
-    limits = settings.limits
-    return Limits(
-        frame_bytes=limits.frame_bytes,
-        message_bytes=limits.message_bytes,
-        sessions=limits.sessions,
-        requests_per_session=limits.requests_per_session,
-        announces_per_session=limits.announces_per_session,
-        handshake_seconds=limits.handshake_seconds,
-        viewer_backlog=limits.viewer_backlog,
-    )
 
 
 def _bound(sock: socket.socket) -> Address:

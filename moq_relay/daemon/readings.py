@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from moq_relay.daemon.cluster import Cluster
+from moq_relay.daemon.drain import Drain
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
@@ -57,6 +58,7 @@ class Readings:
     """Share of each resource that is in use."""
     session_lines: Callable[[], tuple[int, int]] = lambda: (0, 0)
     """Lines of sessions that were written, and lost."""
+    drain: Drain | None = None
 
     @property
     def node(self) -> str:

@@ -97,13 +97,24 @@ class Internal(Section):
     listen: OptionalAddress = Field(
         default=Address("127.0.0.1", 9101),
         description="TCP address of `/health`, `/ready`, `/metrics`, `/nodes`, `/origins` and "
-        "`/routes`, and of the page of the cluster at `/`; empty: not served.",
+        "`/routes`, and of the page of the cluster at `/`; empty: not served. Off loopback it "
+        "needs `internal.token` or `internal.open`.",
     )
     hosts: Texts = Field(
         default=(),
         description="Names by which that may be asked, besides those of loopback, the address "
         "listened on and the host of `cluster.node`. `/health`, `/ready` and `/metrics` may be "
         "asked by any.",
+    )
+    token: Secret = Field(
+        default=None,
+        description="What has to come as `Authorization: Bearer` with a change, drain or uncordon; "
+        "unset: none is made.",
+    )
+    token_file: File = Field(default=None, description="File with the same.")
+    open: Switch = Field(
+        default=False,
+        description="Listen off loopback without `internal.token`: whoever gets there may read.",
     )
 
 
@@ -297,6 +308,21 @@ class LimitsSection(Section):
     )
 
 
+class DrainSection(Section):
+    """How the relay leaves."""
+
+    deadline: Duration = Field(
+        default=20.0,
+        description="How long publishers and viewers may take to go elsewhere after SIGTERM; then "
+        "they are cut off. SIGKILL should be 10 s later.",
+    )
+    settle: Seconds = Field(
+        default=0.0,
+        description="How much of that newcomers are still taken, before anybody is asked to go: as "
+        "long as names lead here. At most half of the deadline.",
+    )
+
+
 class Demo(Section):
     """Something to look at."""
 
@@ -324,5 +350,6 @@ class Settings(BaseSettings):
     redis: Redis = Redis()
     cache: CacheSection = CacheSection()
     limits: LimitsSection = LimitsSection()
+    drain: DrainSection = DrainSection()
     log: Log = Log()
     demo: Demo = Demo()

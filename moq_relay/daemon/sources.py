@@ -235,6 +235,13 @@ def load(layers: Sequence[Layer]) -> Loaded:
 
 def _agree(loaded: Loaded) -> None:
     """Refuse settings that are fine each but not together."""
+    internal = loaded.settings.internal
+    guarded = internal.token is not None or internal.token_file is not None or internal.open
+    if internal.listen is not None and not guarded and not internal.listen.loopback:
+        raise ConfigError(
+            f"{loaded.where('internal.listen')} = {internal.listen} is not loopback; set "
+            "internal.token, or internal.open = true to let everybody there read"
+        )
     tls = loaded.settings.server.tls
     for name, files in ("server.tls.cert", tls.cert), ("server.tls.key", tls.key):
         if len(files) > 1:

@@ -69,6 +69,8 @@ class Use:
     """What a dialled session says of itself in its SETUP, where the version has one."""
     quiet: bool = False
     """Neither ask the peer for announcements nor show or serve it anything."""
+    leaves: bool = False
+    """End the session as soon as the peer says that it is about to go."""
     peer: str = "the publisher"
     """Who the far end is, in what is told of the errors with which it answers."""
     ending: Callable[[], None] = lambda: None

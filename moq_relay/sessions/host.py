@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from moq_relay.errors import Unauthorized
+from moq_relay.errors import Draining, Unauthorized
 from moq_relay.sessions.context import Context
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.sessions.transport import Accept, Arrival, Events, Refused, Transport
@@ -81,6 +81,8 @@ class Host:
         except Unauthorized as error:
             counters.sessions_refused["unauthorized"] += 1
             raise Refused(403, 2, str(error)) from error
+        except Draining as error:
+            raise Refused(503, 0, str(error)) from error
         except Refused as refused:
             logger.info("session refused peer=%s reason=%s", arrival.peer, refused.reason)
             raise

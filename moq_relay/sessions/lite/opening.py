@@ -63,6 +63,11 @@ class Opening:
         if self._silent:
             self._finished.set()
 
+    @property
+    def leaves(self) -> bool:
+        """Whether to go as soon as the peer is about to."""
+        return self._use.leaves
+
     def carries(self, stream: int) -> bool:
         """Whether ``stream`` is the one that stands for the session itself."""
         return stream == self._session_stream

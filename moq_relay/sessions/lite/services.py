@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from moq_relay.errors import ProtocolViolation, Unsupported, WireError
 from moq_relay.sessions.context import Extension
+from moq_relay.sessions.lite import codes
 from moq_relay.sessions.streams import RequestStream
 from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.messages import BiStream
@@ -75,6 +76,8 @@ class Services:
         await request.read(Slot.GOAWAY)
         self._session.subscriber.leaving()
         request.finish()
+        if self._session.opening.leaves:
+            self._session.close(codes.NO_ERROR, "the peer is about to go")
 
 
 async def _refuse_probe(_request: RequestStream) -> None:

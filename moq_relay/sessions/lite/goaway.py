@@ -1,0 +1,40 @@
+"""Asking a peer to go elsewhere, by a GOAWAY where its version has one."""
+
+from __future__ import annotations
+
+from moq_relay.sessions.lite.session import LiteSession
+from moq_relay.wire.lite import messages as wire
+from moq_relay.wire.lite.messages import BiStream
+
+GOAWAY_TIMEOUT = 0x10
+"""The code for who was asked to go and did not, and for who cannot be asked."""
+
+
+def ask_to_go(session: LiteSession) -> None:
+    """Ask the peer to connect anew, to the same URL, and to leave this session after that.
+
+    Where the version has no GOAWAY, the session ends instead.
+    """
+    if session.version.features.goaway:
+        session.spawn(_say(session), "goaway")
+    else:
+        cut_off(session)
+
+
+def cut_off(session: LiteSession) -> None:
+    """End a session that should have ended by itself; its peer is no less to come back."""
+    session.close(GOAWAY_TIMEOUT, "the relay is draining")
+
+
+async def _say(session: LiteSession) -> None:
+    await session.opening.done()
+    await session.may_request()
+    request = session.open_request()
+    try:
+        request.write_type(BiStream.GOAWAY)
+        # An empty URI is the one that the peer came by: only a balancer knows where to go.
+        request.write(wire.Goaway(""))
+        request.finish()
+        await request.ended()
+    finally:
+        request.done()
