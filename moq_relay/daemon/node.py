@@ -332,6 +332,7 @@ class Node:
             self._cluster.registry.set_state("draining" if draining else "up")
 
     def _depart(self) -> None:
+        self._manager.stopping()
         self._stopping.set()
 
     def _turned_away(self) -> None:
