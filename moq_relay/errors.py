@@ -102,7 +102,7 @@ class Unauthorized(SessionError):
 
 
 class Draining(SessionError):
-    """The node takes nobody new, because it is about to leave."""
+    """The node is about to leave: nobody new is taken, and nobody kept."""
 
 
 class BadParameters(SessionError):

@@ -11,6 +11,7 @@ from typing import Self
 
 from moq_relay.errors import Draining, Unauthorized
 from moq_relay.sessions.context import Context
+from moq_relay.sessions.lite import codes
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.sessions.transport import Accept, Arrival, Events, Refused, Transport
 from moq_relay.wire.version import Version
@@ -82,7 +83,7 @@ class Host:
             counters.sessions_refused["unauthorized"] += 1
             raise Refused(403, 2, str(error)) from error
         except Draining as error:
-            raise Refused(503, 0, str(error)) from error
+            raise Refused(503, codes.of_session(error), str(error)) from error
         except Refused as refused:
             logger.info("session refused peer=%s reason=%s", arrival.peer, refused.reason)
             raise

@@ -45,10 +45,10 @@ MEANINGS: dict[type[RequestError], str] = {
 }
 """What operators read of an error that came as a code."""
 SESSION_CODES: dict[type[SessionError], int] = {
-    errors.Draining: 0,
     errors.Unauthorized: 2,
     errors.ProtocolViolation: 3,
     errors.BadParameters: 6,
+    errors.Draining: 0x10,
     errors.SetupTimeout: 0x11,
     errors.VersionMismatch: 0x15,
     errors.TooManySessions: 1,

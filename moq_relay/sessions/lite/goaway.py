@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from moq_relay.errors import Draining
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.messages import BiStream
-
-GOAWAY_TIMEOUT = 0x10
-"""The code for who was asked to go and did not, and for who cannot be asked."""
 
 
 def ask_to_go(session: LiteSession) -> None:
@@ -22,8 +20,8 @@ def ask_to_go(session: LiteSession) -> None:
 
 
 def cut_off(session: LiteSession) -> None:
-    """End a session that should have ended by itself; its peer is no less to come back."""
-    session.close(GOAWAY_TIMEOUT, "the relay is draining")
+    """End a session that did not end by itself; its peer may still connect anew."""
+    session.end(Draining("the relay is draining; connect again"))
 
 
 async def _say(session: LiteSession) -> None:
