@@ -238,9 +238,10 @@ class Cluster:
         return all(feed.epoch is not None for feed in self.registry.table.feeds())
 
     def rtts(self) -> Mapping[str, float]:
-        """Measured round trips, by node: of all sessions with others."""
-        ways = [(way.node, way.session.rtt_seconds) for way in self.roundtrips.ways()]
-        return {node: rtt for node, rtt in ways if rtt is not None}
+        """Measured round trips, by node: the shortest of all sessions with it."""
+        ways = [(way.session.rtt_seconds, way.node) for way in self.roundtrips.ways()]
+        longest_first = sorted(((rtt, node) for rtt, node in ways if rtt is not None), reverse=True)
+        return {node: rtt for rtt, node in longest_first}
 
     def _came(self) -> Iterator[Way]:
         """The sessions by which others have joined here."""

@@ -303,6 +303,7 @@ moq-relay: three relays on this machine are one cluster; Ctrl-C ends them.
 
 The pictures come from us-east; every page shows them. {root.region} is the root. To try:
 
+  http://127.0.0.1:{root.internal}                                       the cluster, live
   moq-relay nodes                                             who is in the cluster
   moq-relay origins                                           who has what
   moq-relay routes {PATH} --internal 127.0.0.1:{last.internal}       how {last.region} gets it

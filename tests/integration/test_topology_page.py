@@ -67,9 +67,15 @@ OVERLAPS = """() => {
         const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
         if (wide > 1 && high > 3) found.push(`${one.textContent} | ${other.textContent}`);
     }
+    const map = document.getElementById("map").getBoundingClientRect();
+    for (const [one, box] of boxes) {
+        if (!one.closest("#map")) continue;
+        if (box.left < map.left - 1 || box.right > map.right + 1 || box.bottom > map.bottom + 1)
+            found.push(`${one.textContent} is cut off`);
+    }
     return found;
 }"""
-"""Pairs of texts that lie over each other."""
+"""Pairs of texts that lie over each other, and names in the map that leave it."""
 
 
 @pytest.fixture

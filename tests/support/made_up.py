@@ -152,6 +152,7 @@ class MadeUp:
     def routes(self, path):
         owners = list(self.table.get(path, {}).values())
         states = {link["node"]: link["state"] for link in self.links}
+        owners.sort(key=lambda owner: states.get(owner[0]["node"]) in ("down", "suspect"))
         routes = []
         for place, (member, since) in enumerate(owners):
             reason = "the newest publisher" if place == 0 else "an older publisher"

@@ -145,7 +145,7 @@ function figures() {
     ["broadcasts", count(picture.broadcasts.total)],
     ["links up", count(up)],
     ["sessions here", count(picture.sessions)],
-    ["subscriptions here", count(picture.viewers)],
+    ["subscriptions", count(picture.viewers)],
     ["media in", bits(rate(picture.bytes_in, before?.bytes_in))],
     ["media out", bits(rate(picture.bytes_out, before?.bytes_out))],
   ];
@@ -169,16 +169,17 @@ function cells(kinds) {
 }
 
 const RANK = { up: 0, suspect: 1, dialling: 2, down: 3, idle: 4 };
-const WAYS = { link: "link", taken: "it takes tracks", join: "joined", probe: "probe" };
+const WAYS = { link: "link", taken: "incoming", join: "joined", probe: "probe" };
 
 function links() {
   const rank = (link) => RANK[link.state] ?? 4;
   const shown = [...picture.links].sort((one, other) => rank(one) - rank(other) || `${one.node}`.localeCompare(`${other.node}`));
   keyed(at("links"), shown, (link) => `${link.node}`, () => cells(["name", "state", "n", "n", "n", "n"]), (row, link) => {
     const [who, how, rtt, tracks, into, out] = row.children;
-    if (link.node === null) name(who, "nodes without a token");
+    if (link.node === null) name(who, "other nodes, unnamed");
     else name(who, brief(link.node), 60, nodeName(link.node));
     const others = link.ways.filter((kind) => kind !== "link").map((kind) => WAYS[kind] ?? kind).join(", ");
+    if (link.node === null) who.title = "They came without a token, so that nothing proves who they are.";
     const idle = link.state === null || link.state === "idle";
     say(how, idle && others ? others : (link.state ?? others));
     how.dataset.state = idle && others ? "session" : (link.state ?? "session");

@@ -3,9 +3,9 @@
 import { brief, milliseconds, nodeName, short } from "/page/topology_text.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
-const MIDDLE = [320, 202];
-const RADII = [172, 132]; // of the ellipse that the nodes are on
-const LABELS = [196, 156]; // of the one that the names of regions are on
+const MIDDLE = [300, 202];
+const RADII = [168, 132]; // of the ellipse that the nodes are on
+const LABELS = [192, 156]; // of the one that the names of regions are on
 const FEWEST = 2; // nodes whose room a region has at least
 const GAP = 0.9; // between two regions, in the room of a node
 
@@ -28,7 +28,7 @@ export function draw(svg, picture, route) {
       dots.push(dot(place, node, others.length));
     });
   }
-  svg.setAttribute("viewBox", regions.length <= 2 ? "0 92 640 220" : "0 0 640 410");
+  svg.setAttribute("viewBox", regions.length <= 2 ? "0 92 600 220" : "0 0 600 410");
   lines.sort((one, other) => one.rank - other.rank);
   const here = shape("circle", { class: "self", cx: MIDDLE[0], cy: MIDDLE[1], r: 9 });
   here.append(title("this relay"));
@@ -107,8 +107,8 @@ function label(region, others) {
   const rtts = region.nodes.map((node) => node.rtt_seconds).filter((rtt) => rtt !== null);
   const far = rtts.length ? milliseconds(Math.min(...rtts)) : "";
   const single = region.nodes.length === 1;
-  const details = single ? [short(brief(region.nodes[0].node), 18), far] : [`${region.nodes.length} nodes${far && " · "}${far}`];
-  const width = Math.max(text.length * 7.5, ...details.map((line) => line.length * 6.2));
+  const details = single ? [short(brief(region.nodes[0].node), 16), far] : [`${region.nodes.length} nodes${far && " · "}${far}`];
+  const width = Math.max(text.length * 7.5, ...details.map((line) => line.length * 6.4));
   const left = anchor === "start" ? x : anchor === "end" ? x - width : x - width / 2;
   const box = [left, top - 12, left + width, top + 4 + 14 * details.length];
   const covered = others.some(({ box: other }) => other && box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3]);
