@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from tests.support.relay_process import EXECUTABLE, RelayProcess
 ROOT = Path(__file__).parents[2]
 OURS_VERSION = "moq-lite-05"
 """What the naive forwarder speaks too, so that one sink and one publisher serve both."""
+
+
+SCRAPE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,46 @@ def script(*command: str) -> Callable[[], Iterator[Running]]:
     return start
 
 
-def product() -> Iterator[Running]:
+@contextmanager
+def own() -> Iterator[RelayProcess]:
     """The real executable with the settings of a default node."""
     with tempfile.TemporaryDirectory(prefix="moq-bench-") as directory:
         relay = RelayProcess(Path(directory), [OURS_VERSION])
         relay.start()
         try:
-            yield Running(relay.pid, relay.ports[OURS_VERSION])
+            yield relay
         finally:
             relay.kill()
+
+
+def product() -> Iterator[Running]:
+    """Ours, left alone."""
+    with own() as relay:
+        yield Running(relay.pid, relay.ports[OURS_VERSION])
+
+
+def scraped() -> Iterator[Running]:
+    """Ours, whose metrics are read every second, as no Prometheus does it by default."""
+    done, failed = threading.Event(), []
+
+    def scrape(relay: RelayProcess) -> None:
+        while not done.wait(SCRAPE_SECONDS):
+            try:
+                relay.get("/metrics")
+            except OSError as error:
+                failed.append(error)
+                return
+
+    with own() as relay:
+        scraping = threading.Thread(target=scrape, args=(relay,), daemon=True)
+        scraping.start()
+        try:
+            yield Running(relay.pid, relay.ports[OURS_VERSION])
+        finally:
+            done.set()
+            scraping.join()
+        if failed:
+            raise RuntimeError(f"a scrape failed: {failed[0]}")
 
 
 SINK = module("tests.support.sink", "--tracks", ",".join(workload.TRACKS))
@@ -79,6 +114,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("ours", product, SINK),
+        Peer("ours-scraped", scraped, SINK),
         Peer("naive-asyncio", script(*module(NAIVE)), SINK),
         Peer("naive-uvloop", script(*module(NAIVE, "--uvloop")), SINK),
         Peer("moq-rs", script(*module(RUST, "relay")), module(RUST, "viewers")),
@@ -90,6 +126,6 @@ DEFAULT = ["ours", "naive-asyncio", "naive-uvloop", "moq-rs"]
 
 def missing(name: str) -> str | None:
     """Why a peer can't run here, else None."""
-    if name == "ours" and not EXECUTABLE.exists():
+    if name.startswith("ours") and not EXECUTABLE.exists():
         return f"{EXECUTABLE} is not installed"
     return None

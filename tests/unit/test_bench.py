@@ -73,8 +73,10 @@ def test_a_window_counts_frames_by_when_they_were_published() -> None:
     assert window.report()["payload_bytes"] == 200
 
 
-def row(peer: str, viewers: int, cost: float, *, refused: str | None = None) -> Row:
-    return Row(peer, viewers, 1, refused, cpu_per_gb=cost, p50_ms=1.0, delivered=1.0)
+def row(
+    peer: str, viewers: int, cost: float, *, refused: str | None = None, p99: float | None = None
+) -> Row:
+    return Row(peer, viewers, 1, refused, cpu_per_gb=cost, p50_ms=1.0, p99_ms=p99, delivered=1.0)
 
 
 def compared(rows: Sequence[Row]) -> str:
@@ -110,3 +112,14 @@ def test_a_missed_goal_is_called_missed() -> None:
     judged = verdicts(rows)
 
     assert "naive-asyncio: 0.90, goal at most 0.65: MISSED" in judged
+
+
+def test_scraping_may_cost_a_viewers_p99_so_much_and_no_more() -> None:
+    rows = [row("ours", 40, 30.0, p99=p99) for p99 in (5.0, 6.0, 50.0)]
+
+    cheap = verdicts([*rows, row("ours-scraped", 40, 30.0, p99=7.5)])
+    dear = verdicts([*rows, row("ours-scraped", 40, 30.0, p99=8.5)])
+
+    assert "p99 ms more at 40 while scraped: 1.50, goal at most 2: met" in cheap
+    assert "p99 ms more at 40 while scraped: 2.50, goal at most 2: MISSED" in dear
+    assert "scraped" not in verdicts(rows)
