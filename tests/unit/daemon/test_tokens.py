@@ -277,9 +277,9 @@ def test_a_challenge_opens_the_door_to_nothing_else():
 
 
 def test_the_holder_is_named_by_the_root_of_the_token_and_hashes_of_what_it_says():
-    holder = rights("/acme/x", root="acme", get="", jti="id", sub="alice").holder
+    holder = rights("/acme/eu/x", root="/acme//eu/", get="", jti="id", sub="alice").holder
 
-    assert holder.tenant == "acme"
+    assert holder.tenant == "acme/eu"
     assert holder.subject == hashlib.sha256(b"alice").hexdigest()[:32]
     assert holder.token == hashlib.sha256(b"id").hexdigest()[:32]
 

@@ -12,7 +12,7 @@ from moq_relay.sessions.tally import Tally
 from moq_relay.sessions.transport import TransportStats
 from tests.support.node import Clock
 
-ODD = 'a"b\n{"event": "session"}\u202e'
+ODD = 'ä"b\n{"event": "session"}\u202e'
 
 
 class Session:
@@ -112,6 +112,7 @@ def test_a_name_that_a_user_chose_is_inside_its_line(sink, clock):
     (line,) = sink.written
     assert "\n" not in line
     assert "\u202e" not in line
+    assert "ä" in line
     assert line.isprintable()
     assert json.loads(line)["tenant"] == ODD
     assert json.loads(line)["path"] == f"/{ODD}"
