@@ -4,23 +4,24 @@ import inspect
 import json
 import re
 import subprocess
+import urllib.error
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from moq_relay.daemon import certs, node
+from moq_relay.daemon import certs
 from moq_relay.daemon.internal import InternalHttp
 from moq_relay.transports import tls
-from tests.support.relay_process import EXECUTABLE, environment
+from tests.support.relay_process import EXECUTABLE, RelayProcess, environment
 
 HERE = Path(__file__).parents[2]
 MANIFESTS = HERE / "ops/kubernetes"
 OLDEST = "1.27"
 """The first release whose disruption budgets know unhealthyPodEvictionPolicy."""
-MARGIN = 5
-"""Seconds that a relay may need to end beside what its sessions get."""
+MARGIN = 10
+"""Seconds from the deadline of a drain to SIGKILL."""
 MEBI = 1 << 20
 
 
@@ -108,6 +109,7 @@ def secrets(tmp_path_factory):
         "moq-relay-auth": {
             "key.jwk": json.dumps({"kty": "oct", "alg": "HS256", "k": "A" * 43}),
         },
+        "moq-relay-internal": {"token": "not to be guessed\n"},
         "moq-relay-redis": {"url": "redis://:secret@redis.example.com:6379\n"},
     }
 
@@ -205,7 +207,13 @@ def test_every_file_that_the_settings_name_is_mounted_from_a_secret(pod, in_forc
     secret = {volume["name"] for volume in pod["volumes"] if "secret" in volume}
     folders = {folder for folder in moved.values() if Path(folder).name in secret}
 
-    for key in ("server.tls.cert", "server.tls.key", "auth.key", "redis.url_file"):
+    for key in (
+        "server.tls.cert",
+        "server.tls.key",
+        "auth.key",
+        "redis.url_file",
+        "internal.token_file",
+    ):
         path = Path(setting(lines, key))
         assert str(path.parent) in folders
         assert path.exists()
@@ -236,8 +244,41 @@ def test_probes_ask_what_the_relay_answers_at_its_internal_port(container):
     }
 
 
-def test_a_relay_that_leaves_has_the_time_that_it_takes(pod):
-    assert pod["terminationGracePeriodSeconds"] >= node.LEAVE_SECONDS + MARGIN
+def test_a_relay_that_leaves_has_the_time_that_a_drain_takes(pod, in_force):
+    """With what the setting's own description asks for until SIGKILL."""
+    deadline = setting(in_force[0], "drain.deadline")
+
+    assert pod["terminationGracePeriodSeconds"] >= deadline + MARGIN
+
+
+def test_the_hook_drains_a_relay_which_sigterm_then_ends_at_once(
+    name, container, secrets, tmp_path
+):
+    relay = RelayProcess(tmp_path, ["moq-lite-05"])
+    token = tmp_path / "token"
+    token.write_text(secrets["moq-relay-internal"]["token"])
+    relay.environment = {"MOQ_INTERNAL_TOKEN_FILE": str(token)}
+    program, *words = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == EXECUTABLE.name
+    listen = f"127.0.0.1:{relay.internal_port}"
+    relay.start()
+    try:
+        done = subprocess.run(
+            [
+                EXECUTABLE,
+                *(here(word, {"/etc/moq-relay/internal": str(tmp_path)}) for word in words),
+            ],
+            capture_output=True,
+            text=True,
+            env=environment() | variables(name, container) | {"MOQ_INTERNAL_LISTEN": listen},
+        )
+        assert done.returncode == 0, done.stderr
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            relay.get("/ready")
+        assert relay.get("/health")
+        relay.stop()
+    finally:
+        relay.kill()
 
 
 def test_one_at_a_time_leaves_of_all_that_there_are():
