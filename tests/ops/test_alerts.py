@@ -27,11 +27,6 @@ def then(before, after):
     return f"{before}x{HOUR - 1} {after}x{LONG}"
 
 
-def meanwhile(value, odd, steps):
-    """A gauge that is odd for some steps after an hour."""
-    return f"{value}x{HOUR - 1} {odd}x{steps - 1} {value}x{LONG}"
-
-
 def grows(before, after):
     """A counter, by what a step it grows in the first hour and afterwards."""
     return f"0+{before}x{HOUR - 1} {before * HOUR}+{after}x{LONG}"
@@ -180,7 +175,7 @@ FIRES = {
     "MoqWatchdog": [Case({}, 0)],
 }
 QUIET = {
-    "MoqRelayDown": [Case({up("b"): meanwhile(1, 0, 6)}, 2)],
+    "MoqRelayDown": [Case({up("b"): then(1, 0)}, 1)],
     "MoqRootMissing": [
         Case(
             {
@@ -197,9 +192,7 @@ QUIET = {
         ),
     ],
     "MoqNodesLost": [Case(members(3), 5)],
-    "MoqNodeMissing": [
-        Case({name: meanwhile(2, 1, 20) for name in MEMBERS if 'peer_region="eu"' in name}, 12)
-    ],
+    "MoqNodeMissing": [Case(members(3), 8), Case(dict.fromkeys(MEMBERS, always(1)), 12)],
     "MoqNodeFlapping": [
         Case(
             {
@@ -209,7 +202,7 @@ QUIET = {
             20,
         )
     ],
-    "MoqDrainStuck": [Case({DRAINING: meanwhile(0, 1, 20)}, 6)],
+    "MoqDrainStuck": [Case({DRAINING: then(0, 1)}, 8)],
     "MoqBroadcastSilent": [
         Case(SILENT | {series("moq_relay_viewers"): then(3, 0)}, 4),
         Case(SILENT | {series("moq_relay_upstream_subscriptions"): then(2, 0)}, 4),
@@ -232,10 +225,10 @@ QUIET = {
     "MoqGroupsSkippedSlowly": [Case({SKIPPED: grows(0, 0.4)}, 120)],
     "MoqRegistryLost": [Case({series("moq_cluster_connected", "b", "eu"): then(1, 0)}, 4)],
     "MoqRegistryStale": [
-        Case({series("moq_cluster_staleness_seconds"): meanwhile(1, 60, 4)}, 2),
+        Case({series("moq_cluster_staleness_seconds"): then(1, 60)}, 1),
         Case({series("moq_cluster_staleness_seconds"): then(1, 8)}, 10),
     ],
-    "MoqRedisFault": [Case({series(FAULTS, check="persistence"): meanwhile(0, 1, 8)}, 4)],
+    "MoqRedisFault": [Case({series(FAULTS, check="persistence"): then(0, 1)}, 4)],
     "MoqAuditRepaired": [Case({REPAIRS: always(7)}, 10)],
     "MoqRegionFar": [Case(round_trips(10, 25), 15), Case(round_trips(50, 90), 15)],
     "MoqClockUnsure": [
