@@ -123,6 +123,12 @@ MEMBERS = Row(
             "region that was left and why. 0 when all is well.",
             Query(f"moq:failovers:rate{{{RECORDED}}}", f"{BETWEEN}: {{{{reason}}}}"),
         ),
+        number(
+            "Draining",
+            "short",
+            "Relays that drain, or are drained and wait for their end or for `uncordon`.",
+            Query(f"sum(max by ({NODE}) ({metric('moq_relay_draining')})) or vector(0)", "relays"),
+        ),
         lines(
             "Link dials",
             "ops",

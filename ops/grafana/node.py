@@ -2,7 +2,13 @@
 
 from ops.grafana.panels import Limit, Query, Row, board, lines, number
 from ops.grafana.queries import NODE, metric, quantile, rate
-from ops.prometheus.alerts import DAYS_TO_RENEW, FULL_SHARE, LATE_LOOP_SECONDS, REFUSALS_PER_SECOND
+from ops.prometheus.alerts import (
+    DAYS_TO_RENEW,
+    FULL_SHARE,
+    LATE_LOOP_SECONDS,
+    REFUSALS_PER_SECOND,
+    SATURATED_SHARE,
+)
 
 WHERE = "{{instance}}"
 PROCESS = 'job="moq-relay", cluster="$cluster", instance=~"$instance"'
@@ -106,6 +112,13 @@ PEOPLE = Row(
             Query(f"sum by ({NODE}) ({metric('moq_relay_upstream_subscriptions')})", WHERE),
         ),
         lines(
+            "Sessions that have to go",
+            "short",
+            "While a relay drains: clients, and links of other relays that still take something. "
+            "0 while it does not.",
+            Query(f"max by ({NODE}) ({metric('moq_relay_drain_sessions')})", WHERE),
+        ),
+        lines(
             "Broken rules",
             "ops",
             "A second: sessions that broke the protocol, requests and announcements beyond limits.",
@@ -175,6 +188,23 @@ MACHINE = Row(
     "What it costs",
     [
         lines(
+            "Saturation",
+            "percentunit",
+            "Share of each resource that is in use: the loop's thread of one core, sessions and "
+            "payload out of their limits, memory, open files. 0 where there is no limit.",
+            Query(
+                f"max by ({NODE}, resource) ({metric('moq_relay_saturation_ratio')})",
+                f"{WHERE} {{{{resource}}}}",
+            ),
+            limit=Limit(
+                SATURATED_SHARE,
+                f"Above {SATURATED_SHARE:.0%}",
+                "add a relay and send new viewers there.",
+                "MoqSaturated",
+            ),
+            whole=1,
+        ),
+        lines(
             "Loop lag, 90 %",
             "s",
             "How late the event loop comes to what is due.",
@@ -195,7 +225,7 @@ MACHINE = Row(
                 f"(rate(process_cpu_seconds_total{{{PROCESS}}}[$__rate_interval]))",
                 WHERE,
             ),
-            limit=Limit(0.7, "Above 70 %", "add a relay before it fills up.", "MoqLoopLate"),
+            limit=Limit(0.7, "Above 70 %", "add a relay before it fills up.", "MoqSaturated"),
         ),
         lines(
             "Memory",

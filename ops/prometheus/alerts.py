@@ -19,6 +19,7 @@ FAR_FACTOR = 2
 FAR_SECONDS = 0.020
 LATE_LOOP_SECONDS = 0.050
 FULL_SHARE = 0.80
+SATURATED_SHARE = 0.85
 CLOCK_SECONDS = 0.010
 DAYS_TO_RENEW = 7
 REFUSALS_PER_SECOND = 0.5
@@ -105,8 +106,8 @@ def _cluster(w: Windows) -> Iterator[Alert]:
         "MoqDrainStuck",
         "ticket",
         "10 minutes",
-        'moq:cluster_nodes:max{state="draining"} > 0',
-        "{{ $value }} nodes in {{ $labels.peer_region }} drain and do not end.",
+        "moq_relay_drain_sessions > 0",
+        "{{ $labels.instance }} drains, and {{ $value }} sessions do not go.",
     )
 
 
@@ -239,6 +240,16 @@ def _node(w: Windows) -> Iterator[Alert]:
         f"histogram_quantile(0.9, sum by ({NODE}, le) (rate({lag}[{w['pair']}])))\n"
         f"> {LATE_LOOP_SECONDS}",
         "{{ $labels.instance }} comes {{ $value | humanizeDuration }} late to what is due.",
+    )
+    yield Alert(
+        "MoqSaturated",
+        "ticket",
+        "10 minutes",
+        f"max by ({NODE}, resource) "
+        '(moq_relay_saturation_ratio{resource!="fds"})\n'
+        f"> {SATURATED_SHARE}",
+        "{{ $labels.instance }} has {{ $value | humanizePercentage }} of its "
+        "{{ $labels.resource }} in use.",
     )
     yield Alert(
         "MoqFilesShort",

@@ -105,7 +105,8 @@ HEALTHY = (
         series("moq_cluster_registrations_total"): always(1),
         series("moq_cluster_audit_repairs_total", kind="ghost"): always(0),
         series("moq_cluster_clock_error_seconds"): always(0.002),
-        series("moq_cluster_nodes", peer_region="us", state="draining"): always(0),
+        series("moq_relay_drain_sessions"): always(0),
+        series("moq_relay_saturation_ratio", resource="loop"): always(0.4),
         series("moq_relay_viewers"): always(3),
         series("moq_relay_upstream_subscriptions"): always(2),
         series("moq_relay_bytes_total", direction="in"): grows(1000, 1000),
@@ -136,7 +137,8 @@ class Case:
 SILENT = {series("moq_relay_bytes_total", direction="in"): grows(1000, 0)}
 REPAIRS = series("moq_cluster_audit_repairs_total", kind="ghost")
 REFUSED = "moq_relay_sessions_refused_total"
-DRAINING = series("moq_cluster_nodes", peer_region="us", state="draining")
+DRAINING = series("moq_relay_drain_sessions")
+SATURATION = "moq_relay_saturation_ratio"
 FAULTS = "moq_cluster_redis_faults"
 
 FIRES = {
@@ -168,6 +170,10 @@ FIRES = {
     "MoqRegionFar": [Case(round_trips(10, 60), 15)],
     "MoqClockUnsure": [Case({series("moq_cluster_clock_error_seconds"): then(0.002, 0.02)}, 12)],
     "MoqLoopLate": [Case({series(LAG, le="0.05"): grows(100, 80)}, 16)],
+    "MoqSaturated": [
+        Case({series(SATURATION, resource=resource): then(0.4, 0.9)}, 12)
+        for resource in ("loop", "sessions", "egress", "memory")
+    ],
     "MoqFilesShort": [Case({process("open_fds"): then(100, 850)}, 7)],
     "MoqCertificateEnds": [Case({EXPIRY: always(6 * DAY)}, 0)],
     "MoqCertificateEndsToday": [Case({EXPIRY: always(DAY)}, 0, {"MoqCertificateEnds"})],
@@ -237,6 +243,10 @@ QUIET = {
         Case({series("moq_cluster_clock_error_seconds"): then(0, 0.08)}, 12),
     ],
     "MoqLoopLate": [Case({series(LAG, le="0.05"): grows(100, 95)}, 16)],
+    "MoqSaturated": [
+        Case({series(SATURATION, resource="loop"): then(0.4, 0.84)}, 20),
+        Case({series(SATURATION, resource="loop"): then(0.4, 0.9)}, 8),
+    ],
     "MoqFilesShort": [Case({process("open_fds"): then(100, 790)}, 10)],
     "MoqCertificateEnds": [Case({EXPIRY: always(8 * DAY)}, 0), Case({EXPIRY: always(0)}, 0)],
     "MoqCertificateEndsToday": [Case({EXPIRY: always(30 * DAY)}, 60)],
