@@ -19,7 +19,8 @@ ANY = re.compile(
     r")(?![\w])(?!\.\d)"
 )
 """An address inside a text, with its port where it has one."""
-PEER = re.compile(r"(?:^| )peer=(%s)")
+PEER = re.compile(r"(?:^| )(?:peer|by)=(%s)")
+"""The facts of our own lines that are the address of who came, or who asked for a change."""
 PLACE = re.compile(r"%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])")
 CLIENTS = ("moq_relay.sessions", "moq_relay.transports")
 """Our own loggers that know no addresses but those of peers."""
@@ -55,8 +56,8 @@ def _cut(found: re.Match[str], mode: str) -> str:
 def discreet(record: logging.LogRecord, mode: str) -> logging.LogRecord:
     """The record with less of each client's address; not so that of its trace, see ``without``.
 
-    Our own lines name a client as ``peer=``; in the lines of libraries, and in what our sessions
-    and transports say, every address is taken for a client's.
+    Our own lines name a client by the facts of ``PEER``; in the lines of libraries, and in what our
+    sessions and transports say, every address is taken for a client's.
     """
     if mode == FULL:
         return record

@@ -321,9 +321,9 @@ class Node:
                 due = loop.time() + TICK_SECONDS
                 await asyncio.sleep(TICK_SECONDS)
                 self._lag.observe(max(0.0, loop.time() - due))
+                self._ledger.turn(self._host.sessions)
             self.origin.sweep(time.monotonic())
             self._clients.turn()
-            self._ledger.turn(self._host.sessions)
             self._saturation.turn()
             certificates.renew(self._credentials, hostnames, datetime.datetime.now(datetime.UTC))
 

@@ -15,8 +15,8 @@ from moq_relay.sessions.lite import codes
 from moq_relay.sessions.lite.session import LiteSession
 
 INTERIM_SECONDS = 60.0
-AT_ONCE = 256
-"""Interim lines of one turn, about two milliseconds; more than that wait for the next second."""
+AT_ONCE = 64
+"""Interim lines of one turn, so that nobody's frames wait long; the others come with the next."""
 TEXT = 200
 """Characters of what was said at the end."""
 
@@ -88,7 +88,7 @@ class Ledger:
         self._tell(session, interim=False)
 
     def turn(self, sessions: Iterable[LiteSession]) -> None:
-        """Tell of those whose minute is over; called once a second."""
+        """Tell of those whose minute is over; called several times a second."""
         if not self._sink.wanted:
             return
         due, told = self._clock() - INTERIM_SECONDS, 0

@@ -67,6 +67,7 @@ CLIENT = "203.0.113.77"
         ("moq_relay.sessions.host", "session refused peer=%s reason=%s", (f"{CLIENT}:9", "full")),
         ("moq_relay.sessions.lite.session", "ended session=%d reason=%s", (1, f"I am {CLIENT}")),
         ("moq_relay.daemon.http", "fetch refused path=%s peer=%s", ("10.0.0.1", f"{CLIENT}:9")),
+        ("moq_relay.daemon.changes", "changed what=%s by=%s", ("10.0.0.1", CLIENT)),
         ("aiohttp.server", "Error handling request from %s", (CLIENT,)),
         ("asyncio", f"Fatal error on transport {CLIENT}:9", ()),
     ],
