@@ -78,6 +78,12 @@ OVERLAPS = """() => {
 """Pairs of texts that lie over each other, and names in the map that leave it."""
 
 
+NARROW = """() => [...document.querySelectorAll(".panel, .region")]
+    .filter((one) => one.checkVisibility() && one.clientWidth < 0.9 * innerWidth)
+    .map((one) => one.innerText.slice(0, 30))"""
+"""Parts of the page that share the width of a phone with another one."""
+
+
 @pytest.fixture
 async def browser(chromium):
     async with async_playwright() as player:
@@ -133,6 +139,8 @@ async def test_every_node_is_shown_readably(browser, nodes, viewport, scheme):
         assert await page.locator("#map .dot").count() == nodes - 1
         assert await page.locator("#map").is_visible() == (viewport is DESK)
         assert await fits(page)
+        if viewport is PHONE:
+            assert await page.evaluate(NARROW) == []
         assert await page.evaluate(CONTRAST) == {}
         assert await page.evaluate(OVERLAPS) == []
         assert page.faults == []
