@@ -177,4 +177,4 @@ async def sent(sender, count):
 def test_what_comes_up_with_monitoring_is_a_file_that_compose_takes(compose):
     services = compose("--profile", "monitoring", "config", "--services").split()
 
-    assert "prometheus" in services
+    assert {"prometheus", "grafana"} <= set(services)
