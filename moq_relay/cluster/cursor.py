@@ -256,7 +256,7 @@ class Feed:
                 self._remove_upto(decode(path), decode(node), int(generation))
             case "M":
                 member = Member.read(words[1], words[2:])
-                self._odd.fields += len(words) - 2 - MEMBER_WORDS
+                self._odd.fields += max(0, len(words) - 2 - MEMBER_WORDS)
                 self.put("", member)
             case "X":
                 _, node, generation = words[:3]

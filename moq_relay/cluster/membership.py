@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from moq_relay.cluster.clock import RedisClock
 from moq_relay.cluster.cursor import Call
-from moq_relay.cluster.records import Member, State, decode, encode
+from moq_relay.cluster.records import Member, Offer, State, decode, encode
 from moq_relay.cluster.table import Leases, Table
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,10 @@ class Membership:
     def set_state(self, state: State) -> None:
         """What the next renewal says of us."""
         self.member = replace(self.member, state=state)
+
+    def offer(self, offer: Offer) -> None:
+        """What the next renewal says that we offer."""
+        self.member = replace(self.member, offer=offer)
 
     def outdated(self, generation: int) -> None:
         """A shard has seen a later registration of our name."""

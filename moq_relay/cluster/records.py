@@ -6,6 +6,7 @@ lines and fields that it does not, and refuses what is no record at all.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,54 @@ def decode(word: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a node says of itself to whoever sends clients to nodes."""
+
+    addresses: tuple[str, ...] = ()
+    """At which clients reach it, of both families; none: no clients are to be sent."""
+    coordinates: tuple[float, float] | None = None
+    """Where it is: degrees north, degrees east."""
+    load: int | None = None
+    """Percent in use of what it has least of; None: it does not say."""
+
+    def tail(self) -> str:
+        """Its words in a record, one for each field."""
+        place, load = self.coordinates, self.load
+        words = (
+            ",".join(self.addresses) or "-",
+            "-" if place is None else f"{place[0]:g},{place[1]:g}",
+            "-" if load is None else str(load),
+        )
+        return " ".join(words)
+
+    @staticmethod
+    def read(words: Sequence[str]) -> Offer:
+        """From the words of ``tail``. What is missing or not understood is not offered."""
+        addresses, place, load = (*words[:3], "-", "-", "-")[:3]
+        return Offer(
+            addresses=tuple(word for word in addresses.split(",") if _is_address(word)),
+            coordinates=_place(place),
+            load=int(load) if load.isascii() and load.isdigit() and len(load) < 4 else None,
+        )
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ipaddress.ip_address(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _place(word: str) -> tuple[float, float] | None:
+    try:
+        north, east = map(float, word.split(","))
+    except ValueError:
+        return None
+    return (north, east) if abs(north) <= 90 and abs(east) <= 180 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One node of the cluster."""
 
@@ -46,6 +95,7 @@ class Member:
     version: str = ""
     """Of its software."""
     proto: int = PROTO
+    offer: Offer = Offer()
 
     def tail(self) -> str:
         """Everything that the registry keeps but does not read."""
@@ -56,6 +106,7 @@ class Member:
             ",".join(map(encode, self.roles)) or "-",
             encode(self.version),
             str(self.proto),
+            self.offer.tail(),
         )
         return " ".join(words)
 
@@ -78,10 +129,12 @@ class Member:
             roles=() if roles == "-" else tuple(map(decode, roles.split(","))),
             version=decode(version),
             proto=int(proto),
+            offer=Offer.read(words[8:]),
         )
 
 
-MEMBER_WORDS = 8
+MEMBER_WORDS = 11
+"""Those of this version; a record of an older one has 8, and offers nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,5 +214,5 @@ def read_member(node: str, value: str, odd: Oddities) -> Member | None:
     except ValueError:
         odd.malformed += 1
         return None
-    odd.fields += len(words) - MEMBER_WORDS
+    odd.fields += max(0, len(words) - MEMBER_WORDS)
     return member

@@ -90,6 +90,8 @@ class Registry:
             renew_seconds=settings.renew,
             lease_seconds=settings.lease,
         )
+        self.offer = self._membership.offer
+        """Say to all what this node offers to clients, from the next renewal on."""
         self._reaper = Reaper(self._table, lease_seconds=settings.lease)
         self._connected, self._why_lost = False, "not reached yet"
         self._lost = 0
@@ -259,11 +261,9 @@ class Registry:
     def _deliver(self, event: RoadEvent) -> None:
         match event:
             case Message(shard, text):
-                feed = self._table.feed(shard)
-                if feed is None:
-                    return
-                feed.message(text)
-                self._after_sync(feed)
+                if (feed := self._table.feed(shard)) is not None:
+                    feed.message(text)
+                    self._after_sync(feed)
             case Connected(shards, facts):
                 news = [line for line in facts.warnings if line not in self._facts.warnings]
                 self._connected, self._facts = True, facts
@@ -389,7 +389,7 @@ class Registry:
         """Let go of what is over, here and, on a straight road, in the registry."""
         audit_due = self._clock()
         while True:
-            await pause(self.settings.lease / 8)
+            await pause(self.settings.sweep)
             self._table.sweep(self._clock(), self._link_is_up)
             if not self._connected:
                 continue

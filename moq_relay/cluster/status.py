@@ -27,6 +27,11 @@ class RegistrySettings:
     shards: int = 16
     """How many, until the registry says how many there are."""
 
+    @property
+    def sweep(self) -> float:
+        """How often what is over is looked for: the dead go within a second of their lease."""
+        return min(self.lease / 8, 0.5)
+
     def __post_init__(self) -> None:
         if self.renew + 2 * self.command_timeout > self.lease:
             raise ConfigError(

@@ -51,8 +51,8 @@ class Changes:
     def add_to(self, app: web.Application) -> None:
         """Serve them."""
         app.router.add_get("/drain", self._look)
-        app.router.add_post("/drain", self._post("drain", self._begin))
-        app.router.add_post("/uncordon", self._post("uncordon", self._undo))
+        app.router.add_post("/drain", self.post("drain", self._begin))
+        app.router.add_post("/uncordon", self.post("uncordon", self._undo))
 
     async def _look(self, _request: web.Request) -> web.Response:
         return self._answer()
@@ -69,7 +69,11 @@ class Changes:
         text = json.dumps(facts, indent=1) + "\n"
         return web.Response(text=text, content_type="application/json", headers=HEADERS)
 
-    def _post(self, name: str, change: Change) -> Callable[[web.Request], Any]:
+    def post(
+        self, name: str, change: Change, answer: Callable[[], web.Response] | None = None
+    ) -> Callable[[web.Request], Any]:
+        """Answers a POST that makes ``change``: for who may, and with a line in the log."""
+
         async def post(request: web.Request) -> web.Response:
             try:
                 self._admit(request)
@@ -82,7 +86,7 @@ class Changes:
                     status=refusal.status, text=f"{refusal.reason}\n", headers=HEADERS
                 )
             log.info("changed what=%s by=%s %s", name, request.remote, done)
-            return self._answer()
+            return (answer or self._answer)()
 
         return post
 
@@ -101,7 +105,7 @@ class Changes:
     # Changes.
 
     def _begin(self, body: Mapping[str, Any]) -> str:
-        _only(body, "deadline", "stay")
+        only(body, "deadline", "stay")
         deadline, stay = body.get("deadline", self._deadline), body.get("stay", False)
         number = isinstance(deadline, int | float) and not isinstance(deadline, bool)
         if not number or not math.isfinite(deadline) or not 0 <= deadline <= LONGEST_DEADLINE:
@@ -112,7 +116,7 @@ class Changes:
         return f"deadline={deadline:g} stay={str(stay).lower()}"
 
     def _undo(self, body: Mapping[str, Any]) -> str:
-        _only(body)
+        only(body)
         if self._drain.final:
             raise Refusal(409, "a signal ends this relay: that cannot be undone")
         if not self._drain.undo():
@@ -130,7 +134,8 @@ def _object(text: str) -> Mapping[str, Any]:
     return body
 
 
-def _only(body: Mapping[str, Any], *known: str) -> None:
+def only(body: Mapping[str, Any], *known: str) -> None:
+    """Refuse a body with more than what is known."""
     strange = sorted(set(body) - set(known))
     if strange:
         raise Refusal(400, f"{short(strange[0])} is not known here")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import secrets
 import time
@@ -36,6 +37,7 @@ from moq_relay.cluster.roundtrips import Method, RoundTrips, Way
 from moq_relay.cluster.timing import TimedRoad
 from moq_relay.daemon.chronicle import Chronicle, Overheard
 from moq_relay.daemon.clustering import Part
+from moq_relay.daemon.geo import coarse
 from moq_relay.daemon.settings import Redis
 from moq_relay.relay.origin import Origin
 from moq_relay.sessions.context import Extension
@@ -99,6 +101,8 @@ class Cluster:
             link_is_up=self._link_is_up,
             instance=instance,
         )
+        self._load: int | None = None
+        self.registry.offer(part.offer)
         self.registry.watch(self.regions)
         self.chronicle = Chronicle(self.registry)
         self.registry.watch(self.chronicle)
@@ -221,6 +225,16 @@ class Cluster:
         await self.discovery.resolve(path)
 
     # What it says of itself.
+
+    def offer(self, load: float, *, ready: bool) -> None:
+        """Say how much is in use here, 0 to 1, of what there is least of.
+
+        Who is not ready offers clients no address.
+        """
+        self._load = coarse(load, self._load)
+        mine = self.part.offer
+        addresses = mine.addresses if ready else ()
+        self.registry.offer(dataclasses.replace(mine, addresses=addresses, load=self._load))
 
     def region_of(self, node: str) -> str:
         """As what the region of a node is counted, by its URL; of this node for an empty one."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from moq_relay.cluster.embedded import find_server
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
+from moq_relay.cluster.records import Offer
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.sources import Loaded
@@ -32,6 +33,8 @@ class Part:
     """By which it joins."""
     endpoint: Endpoint | None = None
     """Its Redis; None for a root: it starts its own."""
+    offer: Offer = field(default_factory=Offer)
+    """What clients are told of it."""
     times: RegistrySettings = field(default_factory=RegistrySettings)
 
 
@@ -72,6 +75,7 @@ def part(loaded: Loaded) -> Part:
         region=cluster.region or "",
         token=token,
         endpoint=endpoint,
+        offer=Offer(addresses=cluster.addresses, coordinates=cluster.coordinates),
         times=_times(loaded),
     )
 

@@ -87,6 +87,16 @@ Everybody = Annotated[
         "a prefix, a list, or `{subscribe, publish}`", listed=True, parts=("subscribe", "publish")
     ),
 ]
+ClientAddresses = Annotated[
+    tuple[str, ...],
+    BeforeValidator(values.addresses),
+    Form("an IP address or a list", listed=True),
+]
+Coordinates = Annotated[
+    tuple[float, float] | None,
+    BeforeValidator(values.coordinates),
+    Form('text like `"50.11, 8.68"`'),
+]
 OptionalText = Annotated[str | None, BeforeValidator(values.text), Form("text")]
 File = Annotated[str | None, BeforeValidator(values.text), Form("path of a file")]
 Secret = Annotated[SecretStr | None, BeforeValidator(values.secret), Form("text, never shown")]

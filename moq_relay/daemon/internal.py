@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from moq_relay.daemon import exposition
 from moq_relay.daemon.changes import Changes
+from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.hosts import Hosts
 from moq_relay.daemon.http import page
 from moq_relay.daemon.live import Live
@@ -56,6 +57,7 @@ class InternalHttp:
         hosts: Hosts,
         *,
         changes: Changes | None = None,
+        geo: GeoHttp | None = None,
     ) -> None:
         self._registry = registry
         self._readiness = readiness
@@ -63,6 +65,7 @@ class InternalHttp:
         self._live = live
         self._hosts = hosts
         self._changes = changes
+        self._geo = geo
 
     def application(self) -> web.Application:
         """All routes, ready to be served."""
@@ -83,6 +86,8 @@ class InternalHttp:
             app.router.add_get(f"/page/{script}", page(script, "text/javascript", PAGE))
         if self._changes is not None:
             self._changes.add_to(app)
+        if self._geo is not None:
+            self._geo.add_to(app, self._changes)
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:

@@ -25,6 +25,7 @@ from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.drain import Drain
+from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.guests import Guests, doorkeeper
 from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.hosts import Hosts
@@ -130,6 +131,7 @@ class Node:
         internal = settings.internal
         token = hidden(loaded, "internal.token", internal.token, internal.token_file)
         self._changes = Changes(token, self._drain, settings.drain.deadline)
+        self._geo = GeoHttp(self._cluster)
         self._lag = Histogram(LAG_BUCKETS)
         self._listeners: list[quic.Listener] = []
         self._doors: list[Door] = []
@@ -212,7 +214,7 @@ class Node:
         hosts = Hosts.of(self._settings)
         registry = metrics.registry(readings)
         internal = InternalHttp(
-            registry, self._readiness, views, live, hosts, changes=self._changes
+            registry, self._readiness, views, live, hosts, changes=self._changes, geo=self._geo
         )
         web_http = await self._serve_http(
             stack, "web.http.listen", self._settings.web.http.listen, public.application()
@@ -325,6 +327,10 @@ class Node:
             self.origin.sweep(time.monotonic())
             self._clients.turn()
             self._saturation.turn()
+            self._geo.turn()
+            if self._cluster is not None:
+                load = max(self._saturation.ratios().values())
+                self._cluster.offer(load, ready=not self._readiness().reasons)
             certificates.renew(self._credentials, hostnames, datetime.datetime.now(datetime.UTC))
 
     def _say_state(self, draining: bool) -> None:

@@ -11,6 +11,8 @@ from moq_relay.daemon import values
 from moq_relay.daemon.forms import (
     Above,
     Addresses,
+    ClientAddresses,
+    Coordinates,
     Count,
     Duration,
     Everybody,
@@ -96,9 +98,9 @@ class Internal(Section):
 
     listen: OptionalAddress = Field(
         default=Address("127.0.0.1", 9101),
-        description="TCP address of `/health`, `/ready`, `/metrics`, `/nodes`, `/origins` and "
-        "`/routes`, and of the page of the cluster at `/`; empty: not served. Off loopback it "
-        "needs `internal.token` or `internal.open`.",
+        description="TCP address of `/health`, `/ready`, `/metrics`, `/nodes`, `/origins`, "
+        "`/routes` and `/geo`, and of the page of the cluster at `/`; empty: not served. "
+        "Off loopback it needs `internal.token` or `internal.open`.",
     )
     hosts: Texts = Field(
         default=(),
@@ -162,6 +164,16 @@ class Cluster(Section):
         default=None,
         description="Where this relay is, like `eu-west`: others prefer relays of their own "
         "region, and latencies are shown by it.",
+    )
+    addresses: ClientAddresses = Field(
+        default=(),
+        description="Where clients reach this relay, IPv4 and IPv6: what a root's `/geo` tells the "
+        "DNS. Unset: it sends nobody here.",
+    )
+    coordinates: Coordinates = Field(
+        default=None,
+        description="Where this relay is, degrees north and east, for `/geo`: clients are sent to "
+        "the nearest. Unset: it is near nobody, and is told only as a way out.",
     )
     shared_token: Switch = Field(
         default=False,

@@ -4,6 +4,7 @@ They take what TOML, the environment or a flag holds, and raise ValueError with 
 line an operator reads: what is wrong, and what to write instead.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -242,6 +243,34 @@ def prefix_of_keys(value: Any) -> str:
     if written is None or any(c in written for c in "{} \n") or not written.isprintable():
         raise ValueError('must be a text without spaces and braces, like "moq"')
     return written
+
+
+def addresses(value: Any) -> tuple[str, ...]:
+    """IP addresses of both families, each in its shortest form, in the order given."""
+    found = []
+    for word in strings(value):
+        try:
+            address = ipaddress.ip_address(word.strip())
+        except ValueError:
+            raise ValueError(f"has {word!r} where an IP address belongs") from None
+        if address.is_unspecified or address.is_multicast or "%" in str(address):
+            raise ValueError(f"has {word!r}, at which no client can reach anything")
+        found.append(str(address))
+    return tuple(dict.fromkeys(found))
+
+
+def coordinates(value: Any) -> tuple[float, float] | None:
+    """Degrees north and east."""
+    if value is None or value == "":
+        return None
+    words = value.split(",") if isinstance(value, str) else value
+    try:
+        north, east = (round(float(word), 4) for word in words)
+    except (TypeError, ValueError):
+        north = east = 1000.0
+    if not (abs(north) <= 90 and abs(east) <= 180):
+        raise ValueError('must be degrees north and degrees east, like "50.11, 8.68"')
+    return north, east
 
 
 def size(value: Any) -> int:

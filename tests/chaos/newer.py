@@ -7,6 +7,7 @@ know, and its scripts are others. What it does is the same.
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import moq_relay
@@ -26,7 +27,7 @@ def tail(
     member: records.Member, before: Callable[[records.Member], str] = records.Member.tail
 ) -> str:
     """A member's record: a later text, with two more fields."""
-    return f"{before(member).rpartition(' ')[0]} {records.PROTO + 1} zone=b weight=3"
+    return f"{before(replace(member, proto=records.PROTO + 1))} zone=b weight=3"
 
 
 def write_hops(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from moq_relay.cluster.keys import shard_of
+from moq_relay.cluster.records import Offer
 from moq_relay.cluster.road import Message
 from moq_relay.errors import RegistryUnavailable
 from tests.contract.roads import MAKERS, QUICK, Cluster, cluster_on, until
@@ -100,6 +101,18 @@ async def test_a_node_that_drains_says_so_and_keeps_its_generation(cluster: Clus
     await until(lambda: b.registry.members[A].state == "draining")
     assert b.has(ROOM, A) == "draining"
     assert b.generation(A) == generation
+
+
+async def test_what_a_node_offers_to_clients_is_known_with_its_next_renewal(cluster: Cluster):
+    a, b = await cluster.join(A), await cluster.join(B)
+    generation = b.generation(A)
+    offer = Offer(addresses=("192.0.2.1", "2001:db8::1"), coordinates=(50.11, -8.5), load=30)
+
+    a.registry.offer(offer)
+
+    await until(lambda: b.registry.members[A].member.offer == offer)
+    assert b.generation(A) == generation
+    assert b.registry.members[A].state == "up"
 
 
 async def test_the_rest_of_a_lease_is_known(cluster: Cluster):

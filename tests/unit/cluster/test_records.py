@@ -8,6 +8,7 @@ from moq_relay.cluster.records import (
     Claim,
     Member,
     Oddities,
+    Offer,
     decode,
     encode,
     read_claims,
@@ -16,6 +17,15 @@ from moq_relay.cluster.records import (
 )
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]))
+OFFERS = st.builds(
+    Offer,
+    addresses=st.lists(st.ip_addresses().map(str), max_size=3).map(tuple),
+    coordinates=st.none()
+    | st.tuples(st.integers(-900, 900), st.integers(-1800, 1800)).map(
+        lambda tenths: (tenths[0] / 10, tenths[1] / 10)
+    ),
+    load=st.none() | st.integers(0, 100),
+)
 
 
 @given(WORDS)
@@ -33,8 +43,9 @@ def test_any_word_survives_and_parts_no_record(word):
     hop=st.integers(0, 2**62),
     roles=st.lists(WORDS.filter(lambda word: word not in {"", "-"} and "," not in word)),
     version=WORDS,
+    offer=OFFERS,
 )
-def test_a_member_survives(region, state, hop, roles, version):
+def test_a_member_survives(region, state, hop, roles, version, offer):
     member = Member(
         node="https://a b",
         generation=7,
@@ -44,6 +55,7 @@ def test_a_member_survives(region, state, hop, roles, version):
         hop=hop,
         roles=tuple(roles),
         version=version,
+        offer=offer,
     )
 
     read = read_member(encode(member.node), f"7 f00 {member.tail()}", Oddities())
@@ -66,11 +78,40 @@ def test_a_claim_survives(path, hops):
 def test_fields_that_a_later_version_adds_are_counted_and_ignored():
     odd = Oddities()
 
-    member = read_member("n", "7 f00 up eu 3 root 1.0 1 what-is-this", odd)
+    member = read_member("n", "7 f00 up eu 3 root 1.0 1 - - - what-is-this", odd)
 
     assert member is not None
     assert member.roles == ("root",)
     assert odd.fields == 1
+
+
+def test_a_record_of_an_older_version_offers_nothing():
+    odd = Oddities()
+
+    member = read_member("n", "7 f00 up eu 3 root 1.0 1", odd)
+
+    assert member is not None
+    assert member.offer == Offer()
+    assert odd == Oddities()
+
+
+def test_a_reader_of_the_older_version_finds_its_fields_where_they_were():
+    offer = Offer(addresses=("192.0.2.1", "2001:db8::1"), coordinates=(50.11, 8.68), load=30)
+    member = Member(node="n", generation=7, instance="f00", region="eu", version="1.0", offer=offer)
+
+    words = member.tail().split(" ")
+
+    assert words[:6] == ["up", "eu", "0", "-", "1.0", "1"]
+    assert words[6:] == ["192.0.2.1,2001:db8::1", "50.11,8.68", "30"]
+
+
+def test_what_is_no_offer_is_none_and_the_member_is_one_all_the_same():
+    text = "7 f00 up eu 3 root 1.0 1 192.0.2.1,zone=b,%20 91,0 lots"
+    member = read_member("n", text, Oddities())
+
+    assert member is not None
+    assert member.offer == Offer(addresses=("192.0.2.1",))
+    assert read_member("n", text.replace("91", "nan"), Oddities()) == member
 
 
 def test_garbage_is_counted_and_skipped():

@@ -1,9 +1,11 @@
 """A relay's part in the cluster: what the settings make of it, and what they may not say."""
 
 import json
+import re
 
 import pytest
 
+from moq_relay.cluster.records import Offer
 from moq_relay.daemon import clustering
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.cli import main
@@ -254,3 +256,35 @@ def test_certificates_of_others_are_checked_unless_that_is_disabled(settle, tmp_
     (tmp_path / "ca.pem").write_text("x")
     with pytest.raises(ConfigError, match=r"client\.tls\.root: ca\.pem holds no certificate"):
         clustering.trust(settle('[client.tls]\nroot = "ca.pem"\n'))
+
+
+@pytest.mark.parametrize(
+    ("text", "offer"),
+    [
+        ("", Offer()),
+        (
+            'addresses = ["192.0.2.1", "2001:DB8:0::1"]\ncoordinates = "50.11, 8.68"\n',
+            Offer(addresses=("192.0.2.1", "2001:db8::1"), coordinates=(50.11, 8.68)),
+        ),
+        ("coordinates = [-33.9, 151]\n", Offer(coordinates=(-33.9, 151.0))),
+    ],
+)
+def test_a_relay_offers_clients_what_its_settings_say(settle, text, offer):
+    loaded = settle(f'[cluster]\nnode = "a:1"\n{text}')
+
+    assert clustering.part(loaded).offer == offer
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('addresses = "relay.example"', "has 'relay.example' where an IP address belongs"),
+        ('addresses = "0.0.0.0"', "has '0.0.0.0', at which no client can reach anything"),
+        ('addresses = "fe80::1%eth0"', "has 'fe80::1%eth0', at which no client can reach anything"),
+        ('coordinates = "91, 0"', "must be degrees north and degrees east"),
+        ('coordinates = "50"', "must be degrees north and degrees east"),
+    ],
+)
+def test_an_address_or_a_place_that_is_none_is_one_line(settle, text, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        settle(f'[cluster]\nnode = "a:1"\n{text}\n')
