@@ -11,6 +11,7 @@ import pytest
 
 from moq_relay.daemon.tokens import Key
 from moq_relay.wire.lite.versions import LITE_05, LITE_06
+from tests.support.cluster_process import ClusterProcess
 from tests.support.own_client import connected, publish, until
 from tests.support.relay_process import RelayProcess
 from tests.support.station import EVERYTHING, Listening, Station
@@ -124,6 +125,44 @@ async def test_the_lines_add_up_to_what_the_relay_counted(relay, tmp_path):
         assert 0 < line["rtt_seconds"] < 5
         assert 0 < line["seconds"] < 60
         assert line["time"].endswith("Z")
+
+
+async def test_the_lines_add_up_on_both_ends_of_a_link(tmp_path):
+    cluster = ClusterProcess(tmp_path, ("root", "leaf"))
+    joining = f'root = "{cluster.address("root")}"\ntoken = "{tmp_path}/leaf.jwt"'
+    rest = '[redis]\ntimeout = 0.5\n[log]\nsessions = "s.jsonl"'
+    cluster.add("root", rest=rest)
+    cluster.add("leaf", cluster=joining, rest=rest)
+    station, heard = Station(frames=FRAMES, size=SIZE), Listening(frames=FRAMES, size=SIZE)
+    try:
+        await cluster.start()
+        async with (
+            connected(cluster["root"].port, LITE_06) as publisher,
+            connected(cluster["leaf"].port, LITE_06) as viewer,
+        ):
+            publish(publisher, "acme/live", station)
+            station.write()
+            await until(lambda: "acme/live" in viewer.broadcasts)
+            viewer.subscribe("acme/live", "video", heard, EVERYTHING)
+            await until(lambda: heard.first is not None)
+            while station.sequence < GROUPS:
+                station.write()
+            await until(lambda: len(heard.whole) == GROUPS)
+        whole = {name: counted(node) for name, node in cluster.nodes.items()}
+        cluster.stop()
+    finally:
+        cluster.kill()
+
+    for name, node in cluster.nodes.items():
+        found = lines(tmp_path / name / "s.jsonl")
+        for field, value in whole[name].items():
+            assert sum(line[field] for line in found) == pytest.approx(value, rel=0.001), field
+        assert {line["node"] for line in found} == {node.url}
+        assert {line["region"] for line in found} == {name}
+        of_clients = {line["role"] for line in found} - {"node"}
+        assert of_clients == {"publisher" if name == "root" else "viewer"}
+        links = [line for line in found if line["role"] == "node"]
+        assert sum(line["bytes_in"] + line["bytes_out"] for line in links) > GROUPS * FRAMES * SIZE
 
 
 @pytest.mark.parametrize(
