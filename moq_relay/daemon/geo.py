@@ -110,7 +110,7 @@ class Geo:
         if now - self._begun < self._lease:
             return
         count = len(self._ready)
-        if self._good and (not count or 2 * count < self._good):
+        if 2 * count < self._good:
             self._kept = self._kept or self._told
             # Newcomers help, whatever became of the others.
             self._told = self._kept | self._ready

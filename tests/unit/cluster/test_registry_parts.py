@@ -16,6 +16,11 @@ def test_a_lease_that_one_slow_renewal_could_lose_is_refused():
     RegistrySettings(renew=2.0, command_timeout=2.0, lease=6.0)
 
 
+@pytest.mark.parametrize(("lease", "seconds"), [(6.0, 0.5), (8.0, 0.5), (60.0, 0.5)])
+def test_the_dead_are_looked_for_often_enough_to_go_within_a_second(lease, seconds):
+    assert RegistrySettings(lease=lease).sweep == seconds
+
+
 async def test_a_loop_that_ends_by_itself_is_an_error():
     async def short() -> None:
         return

@@ -191,6 +191,13 @@ def test_newcomers_are_told_beside_those_that_are_held(geo):
     assert names(geo) == ["e", "f"]
 
 
+def test_a_newcomer_that_goes_while_others_are_held_is_not_held_too(geo):
+    geo.look(ready("e"), in_touch=True)
+    geo.look(ready("f"), in_touch=True)
+
+    assert names(geo) == ["a", "b", "c", "d", "f"]
+
+
 def test_the_last_one_is_never_let_go(geo, clock):
     geo.look(ready("a"), in_touch=True)
     geo.accept()
