@@ -91,7 +91,7 @@ class Changes:
         return post
 
     def _admit(self, request: web.Request) -> None:
-        if self._token is None:
+        if not self._token:
             raise Refusal(403, "this relay takes no changes: internal.token is not set")
         try:
             given = bearer(request.headers.get("Authorization")) or ""
