@@ -155,6 +155,11 @@ class RelayProcess:
                 f"{len(trouble)} bad lines in the relay's log; the first:\n{first}"
             )
 
+    def ended(self) -> int | None:
+        """The exit code, if it has ended by itself; then it can be started again."""
+        assert self._process is not None, "the relay was not started"
+        return self._process.poll()
+
     def kill(self) -> None:
         """End it at once, whatever state it is in."""
         if self._process is not None:
