@@ -1,4 +1,4 @@
-"""Broadcasts whose way was left for another: how often, why, and what viewers missed meanwhile."""
+"""Broadcasts whose way was left for another: how often, why, and how long viewers waited."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Failovers:
         read = [track for track in broadcast.tracks.values() if track.readers]
         if not read:
             return None
-        feeds = [track.feed for track in read]
+        feeds = [track.supply.feed for track in read]
         return Way(link, _reason(link, faults.get(link.node)), read, feeds)
 
     def compare(self, path: str, way: Way | None) -> None:
@@ -128,7 +128,7 @@ class Failovers:
         track = None if broadcast is None else broadcast.tracks.get(gap.key)
         if track is None or self._origin.clock() - gap.left_at >= PATIENCE_SECONDS:
             return False
-        feed = track.feed
+        feed = track.supply.feed
         if feed is None or feed is gap.feed or feed.first_at is None:
             return True
         # Another content is another track, which heard nothing before.

@@ -10,7 +10,7 @@ from moq_relay import __version__
 from moq_relay.daemon.pendulums import Pendulums
 from moq_relay.errors import NotFound
 from moq_relay.relay.feed import Feed, TrackInfo
-from moq_relay.relay.group import Frame, Group
+from moq_relay.relay.group import Frame, Group, GroupWriter
 
 PATH = "demo/clock"
 CLOCK = "clock"
@@ -31,7 +31,7 @@ class _Showing:
 
     def __init__(self) -> None:
         self.second = 0
-        self.group: Group | None = None
+        self.group: GroupWriter | None = None
 
 
 class Demo:

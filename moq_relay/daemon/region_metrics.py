@@ -118,7 +118,7 @@ REGIONAL: tuple[Family, ...] = (
     Family(
         "moq_relay_failover_gap_seconds",
         H,
-        "What viewers of each of their tracks missed: from the last frame by the old way to the "
+        "How long nothing came of each of their tracks: from the last frame by the old way to the "
         f"first by the new. Bounds: {_listed(GAP_BOUNDS)}.",
         _by_region(lambda cluster: cluster.failovers.gaps),
         ("peer_region",),

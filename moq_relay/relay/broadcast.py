@@ -89,7 +89,7 @@ class Broadcast:
         """Know the route of ``source`` no more: what comes from there has come to its end."""
         self.routes = [known for known in self.routes if known.source is not source]
         for track in tuple(self.tracks.values()):
-            track.lost(source)
+            track.supply.lost(source)
         prefer(self.routes)
         self._choose()
         if not any(route.local for route in self.routes):
@@ -130,7 +130,7 @@ class Broadcast:
         self._end_probes()
         tracks, self.tracks = self.tracks, {}
         for track in tracks.values():
-            if track.feed is None:
+            if track.supply.feed is None:
                 track.discard(Internal("the broadcast ended"))
 
     # Tracks.
@@ -165,7 +165,7 @@ class Broadcast:
     def sweep(self, now: float) -> None:
         """Forget tracks that hold nothing, once nobody has read them for long."""
         for key, track in tuple(self.tracks.items()):
-            track.rest()
+            track.supply.rest()
             idle = track.idle_since
             kept = 0.0 if track.over or track.info is None else self._cache.limits.duration
             if track.vacant and idle is not None and now - idle >= kept:
@@ -204,8 +204,8 @@ class Broadcast:
             if self.active is not best or self._probes:
                 return
             track.expel(best)
-            if track.feed is None or track.feed.source is not best.source:
-                track.attach(best.source)
+            if track.supply.feed is None or track.supply.feed.source is not best.source:
+                track.supply.attach(best.source)
 
     def _probe(self, best: Route) -> None:
         """Another publisher: the same content only if every track that is read says so."""
@@ -217,7 +217,7 @@ class Broadcast:
         self._probe_timer = self._later(PROBE_SECONDS, self._renew)
         for track in tuple(self._probes):
             if self.active is best and track in self._probes:
-                track.probe_source(best.source)
+                track.supply.probe_source(best.source)
 
     def _judged(self, track: Track, same: bool | None) -> None:
         if same is False:
@@ -286,7 +286,7 @@ class Broadcast:
     def _end_probes(self) -> None:
         probes, self._probes = self._probes, {}
         for track in probes:
-            track.drop_probe()
+            track.supply.drop_probe()
         if self._probe_timer is not None:
             self._probe_timer.cancel()
             self._probe_timer = None

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from moq_relay.errors import Internal, RequestError
+from moq_relay.relay.group import Group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from moq_relay.relay.group import Group
+    from moq_relay.relay.group import GroupWriter
     from moq_relay.relay.route import Source
     from moq_relay.relay.track import Track
 
@@ -52,6 +53,13 @@ class Demand:
     end: int | None = None
     """Last group wanted; None: no end."""
 
+    @property
+    def begin(self) -> int | None:
+        """The group that is named as the first one; None when none is."""
+        if self.start is None:
+            return self.floor or None if self.reach else None
+        return self.start
+
     @staticmethod
     def widest(demands: list[Demand]) -> Demand:
         """One demand that satisfies all of them."""
@@ -82,6 +90,7 @@ class Feed:
         "_opened",
         "_probing",
         "_subscribed",
+        "asked",
         "first_at",
         "live",
         "on_refused",
@@ -99,6 +108,8 @@ class Feed:
         self.source = source
         self.resume = resume
         """First group wanted when it goes on where another feed ended."""
+        self.asked: int | None = None
+        """First group that the source was asked for by number; None: for none."""
         self.start: int | None = None
         """First group that the source said it will send."""
         self.first_at: float | None = None
@@ -119,7 +130,7 @@ class Feed:
         """What a probe's source says of the track, until the probe is judged."""
         self._last: int | None = None
         """Highest group that a retired feed still brings; None while it is the track's own."""
-        self._groups: dict[int, Group] = {}
+        self._groups: dict[int, GroupWriter] = {}
         self._opened = 0
         self._changed = asyncio.Event()
 
@@ -153,7 +164,7 @@ class Feed:
         if not self._probing:
             self.track.described(info)
         elif self.track.info not in (None, info):
-            self.track.probed(self, fits=False)
+            self.track.supply.probed(self, fits=False)
         elif self._info is None:
             self._info = info
             self.subscribe()
@@ -162,16 +173,20 @@ class Feed:
         """The source will send no group below ``sequence``."""
         if self.live and self.start is None:
             self.start = sequence
+            self.track.supply.begins_at(self, sequence)
 
-    def open_group(self, sequence: int, *, first: int = 0) -> Group | None:
+    def open_group(self, sequence: int, *, first: int = 0) -> GroupWriter | None:
         """A group begins; None when the track does not want it from here."""
         if not self.live or (self._last is not None and sequence > self._last):
             return None
-        if self._probing:
-            latest = self.track.latest
-            if not self.track.probed(self, fits=latest is None or sequence > latest):
+        supply, probing, wanted = self.track.supply, self._probing, None
+        if probing:
+            latest, wanted = self.track.latest, supply.wanted
+            if not supply.probed(self, fits=latest is None or sequence > latest):
                 return None
         group = self.track.open_group(self, sequence, first)
+        if probing:
+            supply.fill_gap(self, wanted, sequence)
         if group is None:
             self._opened += 1
             self._changed.set()
@@ -187,13 +202,20 @@ class Feed:
                 self.silence = now - self.track.heard_at
         self.track.heard_at = now
 
-    def began(self, group: Group) -> None:
+    def began(self, group: GroupWriter) -> None:
         """The track took ``group``: this feed answers for its end."""
         self._groups[group.sequence] = group
         self._opened += 1
         self._changed.set()
 
-    def group_ended(self, group: Group) -> None:
+    def broke_off(self, group: GroupWriter, error: RequestError) -> None:
+        """The source will not bring the rest of ``group``; if another may, its readers wait."""
+        if isinstance(group, Group):
+            self.track.supply.gave_up(self, group, error)
+        else:
+            group.abort(error)
+
+    def group_ended(self, group: GroupWriter) -> None:
         """A group of this feed was finished or aborted by its source."""
         if self._groups.get(group.sequence) is group:
             del self._groups[group.sequence]
@@ -213,12 +235,12 @@ class Feed:
         if not self.live:
             return
         if self._probing and not again:
-            self.track.probed(self, fits=False)
+            self.track.supply.probed(self, fits=False)
             return
         retired = self._last is not None
         self.close()
         if again and not retired:
-            self.track.reopen(self)
+            self.track.supply.reopen(self)
         elif not retired:
             self.track.ended(error, final)
 
@@ -245,6 +267,20 @@ class Feed:
 
     # What the track decides.
 
+    def brings(self, sequence: int) -> bool:
+        """Whether the source is in the middle of that group."""
+        return sequence in self._groups and self._groups[sequence].open
+
+    def awaits(self, sequence: int) -> bool:
+        """Whether the source was asked for that group, and has not said that it won't send it."""
+        first = self.resume if self.start is None else self.start
+        return self.live and self._last is None and first is not None and sequence >= first
+
+    def let_go(self, group: Group) -> None:
+        """Another source brings ``group``: do not wait for it here."""
+        if self._groups.get(group.sequence) is group:
+            self.group_ended(group)
+
     def describe(self) -> None:
         """Ask the source what the track is."""
         self._describing = True
@@ -254,6 +290,7 @@ class Feed:
         """Ask the source for groups, unless the feed is closed already."""
         if self.live:
             self._subscribed = True
+            self.asked = self.demand.begin
             self._ask(self.source.subscribe)
 
     def adopt(self) -> None:
@@ -284,7 +321,7 @@ class Feed:
         self._changed.set()
         groups, self._groups = self._groups, {}
         for group in groups.values():
-            group.abort(Internal("its source is gone"))
+            self.broke_off(group, Internal("its source is gone"))
         self._release()
 
     def _ask(self, call: Callable[[Feed], None]) -> None:

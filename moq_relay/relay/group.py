@@ -1,10 +1,10 @@
 """A group: frames in order, and many readers, each with a cursor of its own."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from moq_relay.errors import GroupTooLarge, MoqError, RequestError
+from moq_relay.errors import GroupTooLarge, Internal, MoqError, RequestError
 from moq_relay.relay.retention import Cache
 from moq_relay.relay.sampling import Times
 
@@ -28,12 +28,42 @@ class GroupReader(Protocol):
         """Frames were appended, or the group ended; called after each change."""
 
 
+class GroupWriter(Protocol):
+    """What a source fills: a group, or one that another source has told in part already."""
+
+    @property
+    def sequence(self) -> int:
+        """Of the group."""
+
+    @property
+    def frames(self) -> Sequence[Frame]:
+        """What was appended so far."""
+
+    @property
+    def open(self) -> bool:
+        """Whether more frames are wanted."""
+
+    def append(self, frame: Frame) -> None:
+        """The next frame. Nothing happens once the group has ended.
+
+        Raises:
+            GroupTooLarge: the group would outgrow its limits and was aborted.
+        """
+
+    def finish(self) -> None:
+        """No more frames will come: the group is complete."""
+
+    def abort(self, error: RequestError) -> None:
+        """The source will not complete it."""
+
+
 class Group:
     """Frames of one sequence number, kept while the cache keeps the group."""
 
     __slots__ = (
         "_cache",
         "_readers",
+        "ahead",
         "codings",
         "error",
         "fetched",
@@ -65,6 +95,8 @@ class Group:
         self.first = first
         """Index of the first frame kept here; above 0 when the publisher skipped the start."""
         self.frames: list[Frame] = []
+        self.ahead = 0
+        """How many of the last frames came by ``bring`` and have yet to come by ``append``."""
         self.finished = False
         self.error: RequestError | None = None
         self.size = 0
@@ -119,6 +151,9 @@ class Group:
         """
         if self.finished or self.error is not None:
             return
+        if self.ahead:
+            self._compare(frame)
+            return
         size = len(frame.payload)
         limits = self._cache.limits
         if self.size + size > limits.group_bytes or len(self.frames) >= limits.group_frames:
@@ -132,9 +167,28 @@ class Group:
         self._cache.charge(self, size)
         self._ring()
 
+    def bring(self, frame: Frame) -> None:
+        """Keep a frame from elsewhere; by ``append`` it is not kept a second time.
+
+        Raises:
+            GroupTooLarge: as from ``append``.
+        """
+        if self.open:
+            ahead, self.ahead = self.ahead, 0
+            self.append(frame)
+            self.ahead = ahead + 1
+
+    def _compare(self, frame: Frame) -> None:
+        """A frame comes that is here already."""
+        if self.frames[-self.ahead].payload != frame.payload:
+            self.abort(Internal(f"two sources tell group {self.sequence} differently"))
+        self.ahead -= 1
+
     def finish(self) -> None:
         """No more frames will come: the group is complete."""
-        if self.open:
+        if self.open and self.ahead:
+            self.abort(Internal(f"two sources end group {self.sequence} differently"))
+        elif self.open:
             self.finished = True
             if self.times is not None and not self.origin:
                 self.times.whole = self.times.clock()

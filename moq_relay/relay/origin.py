@@ -233,7 +233,7 @@ class Origin:
         broadcast = self.find(path, asker)
         track = broadcast.track(path, name)
         if (source := broadcast.source) is not None:
-            track.describe(source)
+            track.supply.describe(source)
         return track
 
     def subscribe(

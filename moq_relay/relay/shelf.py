@@ -10,6 +10,9 @@ from moq_relay.relay.retention import Cache
 from moq_relay.relay.route import Source
 from moq_relay.relay.sampling import Sampling
 
+LATE_SECONDS = 1.0
+"""How much later than a newer group an older one may begin to arrive, each on its own stream."""
+
 
 class Shelf:
     """Groups by sequence. What the cache gives up leaves the shelf by ``forget``."""
@@ -23,6 +26,13 @@ class Shelf:
         self.latest: int | None = None
         self.heard_at: float | None = None
         """When frames last came over the wire, from any source; None before the first."""
+        self.gone = -1
+        """Highest group that has left the shelf since a feed began without another before it: who
+        follows has had those up to here, or a part of them."""
+        self._edge = -1
+        """The latest group when the feed in use took over from another."""
+        self._left: set[int] = set()
+        """Groups up to there that have left since: who followed has been told of them."""
         self._cache = cache
         self._clock = clock
         self._sampling = Sampling(clock)
@@ -50,6 +60,10 @@ class Shelf:
         held = self.fetched if group.fetched else self.groups
         if held.get(group.sequence) is group:
             del held[group.sequence]
+            if not group.fetched:
+                self.gone = max(self.gone, group.sequence)
+                if group.sequence <= self._edge:
+                    self._left.add(group.sequence)
 
     def enter(self, group: Group) -> None:
         """Put a new group where its number belongs; what it supersedes is told so."""
@@ -65,6 +79,39 @@ class Shelf:
             newer = (g.opened_at for s, g in self.groups.items() if s > sequence)
             group.supersede(min(newer, default=group.opened_at))
 
+    def wanted_from(self, max_age: float) -> int | None:
+        """Where another source has to begin so that no group is missed; None: nothing was here.
+
+        Behind the latest group. Or earlier, at the oldest group, not older than ``max_age``
+        seconds, that is not complete, or that newer ones overtook a moment before the latest came.
+        """
+        if self.latest is None:
+            return None
+        first, above = self.latest + 1, self.latest + 1
+        latest, now = self.groups.get(self.latest), self._clock()
+        since = now if latest is None else latest.opened_at - LATE_SECONDS
+        overtook = False
+        for sequence in sorted(self.groups, reverse=True):
+            if sequence <= self.gone:
+                break
+            group = self.groups[sequence]
+            if overtook and sequence < above - 1:
+                first = sequence + 1
+            if group.open and (sequence == self.latest or group.age(now) < max_age):
+                first = sequence
+            above, overtook = sequence, group.opened_at >= since
+        return first
+
+    def begins(self) -> None:
+        """A feed begins that has no other before it."""
+        self.gone = self._edge = -1
+        self._left.clear()
+
+    def goes_on(self) -> None:
+        """Another feed takes over, at a group above those that have left the shelf."""
+        self._edge = -1 if self.latest is None else self.latest
+        self._left.clear()
+
     def older_than_all(self, sequence: int) -> bool:
         """Whether ``sequence`` lies below all that is here, or ever was the latest."""
         return self.latest is not None and sequence < min(self.groups, default=self.latest)
@@ -74,6 +121,12 @@ class Shelf:
         groups, self.groups, self.latest = self.groups, {}, None
         for group in groups.values():
             group.abort(Internal("the publisher's numbers began anew"))
+        self.begins()
+
+    def break_off(self, error: RequestError) -> None:
+        """Abort every group that is not complete; those that were asked for by number go on."""
+        for group in [group for group in self.groups.values() if group.open]:
+            group.abort(error)
 
     def clear(self, error: RequestError) -> None:
         """Abort whatever is held."""

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from moq_relay.errors import Cancelled, Internal, MoqError, RequestError, SessionClosed
 from moq_relay.relay.feed import Demand, Feed, TrackInfo
-from moq_relay.relay.group import Group
-from moq_relay.relay.question import Question
+from moq_relay.relay.group import Group, GroupWriter
 from moq_relay.relay.reader import Place, TrackReader
 from moq_relay.relay.retention import Cache
 from moq_relay.relay.route import NOBODY, Asker, Route, Source
 from moq_relay.relay.shelf import Shelf
+from moq_relay.relay.supply import Supply
 
 logger = logging.getLogger(__name__)
 
@@ -31,120 +31,43 @@ class Track(Shelf):
         """Ended or failed: nothing more will come, and nobody new may join."""
         self.idle_since: float | None = clock()
         """Since when nobody reads it; None while somebody does."""
-        self.feed: Feed | None = None
-        self.probe: Feed | None = None
-        """A feed of another source, not yet known to carry the same content."""
+        self.supply = Supply(self, cache, clock)
+        """Where it comes from."""
         self.demand = Demand()
         """What all readers together want."""
         self.on_judged: Callable[[Track, bool | None], None] = lambda _track, _same: None
         """Told whether a source carries the same content; None: nobody is left to ask for."""
         self.on_parted: Callable[[Track], tuple[Track, Source] | None] = lambda _track: None
         """Where readers go, and its source, that may have none of what comes from elsewhere."""
-        self._question = Question(self)
-        self._retired: list[Feed] = []
-        """Feeds that still finish what they had begun when another took over."""
-        self._fresh = False
-        """Whether the feed has shown where the live edge is."""
         self._error: RequestError | None = None
         self._readers: dict[TrackReader, Place] = {}
+        self._kept_waiting = False
+        """Whether readers wait for an answer of the source though there are groups."""
         self._parted: dict[TrackReader, Track] = {}
         """Readers that joined here, and which track they follow now."""
 
     @property
     def info(self) -> TrackInfo | None:
         """The publisher's description; None until it is known."""
-        return self._question.info
+        return self.supply.question.info
 
     @property
     def readers(self) -> int:
         """How many read it now."""
         return len(self._readers)
 
-    # Where it comes from.
-
-    def attach(self, source: Source) -> None:
-        """Take the track from ``source`` from now on; groups under way come to their end."""
-        self.drop_probe()
-        if not self._question.is_asked_of(source):
-            self._question.stop()
-        old, self.feed = self.feed, None
-        if old is not None:
-            self._retire(old)
-        if self.over or self.feed is not None:
-            return
-        if self._readers:
-            self._open_feed(source)
-        elif self._question.waiting:
-            self.describe(source)
-
-    def lost(self, source: Source) -> None:
-        """``source`` has it no more: take it from nowhere for now."""
-        if self._question.is_asked_of(source):
-            self._question.stop()
-        if self.probe is not None and self.probe.source is source:
-            self.drop_probe()
-        for feed in tuple(self._retired):
-            if feed.source is source:
-                feed.close()
-        if self.feed is not None and self.feed.source is source:
-            self._drop_feed()
-
-    def describe(self, source: Source) -> None:
-        """Ask ``source`` what the track is, unless that is known or asked already."""
-        if not self.over:
-            self._question.ask(source)
-
-    def probe_source(self, source: Source) -> None:
-        """Find out whether ``source`` carries on where the feed stands; ``on_judged`` tells."""
-        self.drop_probe()
-        self.probe = Feed(self, source, probing=True)
-        self.probe.describe()
-
-    def drop_probe(self) -> None:
-        """Forget a probe that is under way."""
-        if self.probe is not None:
-            probe, self.probe = self.probe, None
-            probe.close()
-
-    def probed(self, feed: Feed, *, fits: bool) -> bool:
-        """A probe's answer: when it fits the probe becomes the feed, and the old one retires.
-
-        Returns whether the probe is the track's feed now.
-        """
-        if feed is not self.probe:
-            return False
-        if not fits:
-            self.on_judged(self, False)
-            return False
-        self.probe = None
-        old, self.feed = self.feed, feed
-        feed.adopt()
-        if old is not None:
-            self._retire(old)
-        if feed.live:
-            feed.source.update(feed)
-        self.on_judged(self, True)
-        return self.feed is feed
-
-    def reopen(self, feed: Feed) -> None:
-        """``feed`` broke off, and its source means to go on: ask it for what follows."""
-        source = feed.source
-        if feed is self.feed:
-            self.feed = None
-            if self._readers:
-                self._open_feed(source)
-        elif self._question.is_asked_through(feed):
-            self._question.stop()
-            if self._question.waiting or self._readers:
-                self.describe(source)
-        elif feed is self.probe:
-            self.probe_source(source)
+    def place_waiting(self, promised: int | None) -> None:
+        """The source, asked for what readers lacked, begins at ``promised``, or says nothing."""
+        if self._kept_waiting:
+            self._kept_waiting = False
+            for reader, place in tuple(self._readers.items() if self.supply.fresh else ()):
+                self._begin(reader, place, promised)
 
     # What the feed tells.
 
     def described(self, info: TrackInfo) -> None:
         """The publisher's description; the first one stands."""
-        self._question.answer(info)
+        self.supply.question.answer(info)
 
     async def described_or_ended(self) -> TrackInfo:
         """The publisher's description, once it is there.
@@ -153,38 +76,36 @@ class Track(Shelf):
             RequestError: the publisher refused the track, or nobody has it any more.
         """
         try:
-            return await self._question.answered()
+            return await self.supply.question.answered()
         finally:
-            self._stop_vain_question()
+            self.supply.stop_vain_question()
 
-    def open_group(self, feed: Feed, sequence: int, first: int) -> Group | None:
+    def open_group(self, feed: Feed, sequence: int, first: int) -> GroupWriter | None:
         """Begin a group of ``feed``; None when it is there already or no longer wanted."""
+        supply = self.supply
         behind = feed.resume is not None and sequence < feed.resume
-        if (behind or not self._fresh) and self.older_than_all(sequence):
-            # Older than all that is here: the publisher's numbers began anew.
-            if behind:
-                self.on_judged(self, False)
-                return None
-            self.start_over()
-        if behind:
+        if (behind or not supply.fresh) and self.older_than_all(sequence):
+            self._began_anew(feed, behind=behind)
+        if behind or sequence in self._left:
             return None
-        group = None
-        if sequence not in self.groups:
-            group = Group(sequence, self._cache, now=self._clock(), first=first, track=self)
-            feed.began(group)
-            self.enter(group)
-        if not self._fresh:
-            # The first group of a feed shows where the live edge is: waiting readers can start.
-            self._fresh = True
-            for reader, place in tuple(self._readers.items()):
-                if place.first is None and self._readers.get(reader) is place:
-                    place.cold = True
-                    self._place(reader, place, feed.start)
-        elif group is not None:
-            now = self._clock()
-            for reader, place in tuple(self._readers.items()):
-                if self._readers.get(reader) is place and place.wants(group, now):
-                    self._tell(reader, reader.opened, group)
+        if self._kept_waiting and feed is supply.feed:
+            self.place_waiting(sequence)
+        group = self.groups.get(sequence)
+        if group is not None:
+            if supply.fresh:
+                return supply.retell(feed, group, first)
+            self._show_edge(feed)
+            return None
+        group = Group(sequence, self._cache, now=self._clock(), first=first, track=self)
+        feed.began(group)
+        self.enter(group)
+        if not supply.fresh:
+            self._show_edge(feed)
+            return group
+        now = self._clock()
+        for reader, place in tuple(self._readers.items()):
+            if self._readers.get(reader) is place and place.wants(group, now):
+                self._tell(reader, reader.opened, group)
         return group
 
     def datagram(self, sequence: int, timestamp: int, payload: bytes) -> None:
@@ -200,8 +121,8 @@ class Track(Shelf):
         self.over = True
         self.idle_since = self._clock()
         self._error = error
-        self._question.fail(error)
-        self._drop_feeds()
+        self.supply.question.fail(error)
+        self.supply.drop()
         while self._readers:
             reader = next(iter(self._readers))
             del self._readers[reader]
@@ -234,8 +155,8 @@ class Track(Shelf):
                 other.change(reader, demand)
             return
         old, place.demand = place.demand, demand
-        if self._widen() and self.feed is not None:
-            self.feed.source.update(self.feed)
+        if self._widen():
+            self.supply.update()
         if old.end is not None and place.first is not None:
             self._show_all(reader, place, above=old.end)
 
@@ -246,13 +167,11 @@ class Track(Shelf):
                 other.leave(reader)
             return
         if self._readers:
-            if self._widen() and self.feed is not None:
-                self.feed.source.update(self.feed)
+            if self._widen():
+                self.supply.update()
             return
         self.idle_since = self._clock()
-        self._fresh = False
-        self._drop_feeds()
-        self._stop_vain_question()
+        self.supply.leave()
 
     def expel(self, route: Route) -> None:
         """Let go of every reader that may not have what comes by ``route``.
@@ -274,8 +193,9 @@ class Track(Shelf):
 
     def adopt(self, reader: TrackReader, place: Place, other: Track, source: Source) -> None:
         """Let a reader that has had all that ``other`` had go on here, at the next group."""
-        if self.latest is None and self.feed is None:
-            self.latest, self._fresh = other.latest, other.latest is not None and other._fresh
+        if self.latest is None and self.supply.feed is None:
+            self.latest = other.latest
+            self.supply.fresh = other.latest is not None and other.supply.fresh
             if other.info is not None:
                 self.described(other.info)
         if place.first is not None and other.latest is not None:
@@ -287,29 +207,27 @@ class Track(Shelf):
     @property
     def vacant(self) -> bool:
         """Whether it holds nothing, and nobody reads it or waits for its description."""
-        question = self._question
+        question = self.supply.question
         return not (
             self._readers or question.waiting or question.open or self.groups or self.fetched
         )
 
-    def rest(self) -> None:
-        """Close retired feeds whose groups are gone, though their source never ended them."""
-        for feed in tuple(self._retired):
-            feed.rest()
-        self._retired = [feed for feed in self._retired if feed.live]
-
     # Inside.
 
-    def _open_feed(self, source: Source) -> None:
-        start = self.latest + 1 if self._fresh and self.latest is not None else None
-        feed = self.feed = Feed(self, source, resume=start)
-        self.describe(source)
-        feed.subscribe()
+    def _began_anew(self, feed: Feed, *, behind: bool) -> None:
+        """A group that is older than all that is here: the publisher's numbers began anew."""
+        if not behind:
+            self.start_over()
+        elif feed.resume is not None and not self.older_than_all(feed.resume):
+            self.on_judged(self, False)
 
-    def _retire(self, feed: Feed) -> None:
-        self._retired = [old for old in self._retired if old.live]
-        self._retired.append(feed)
-        feed.retire()
+    def _show_edge(self, feed: Feed) -> None:
+        """The first group of a feed shows where the live edge is: waiting readers can start."""
+        self.supply.fresh = True
+        for reader, place in tuple(self._readers.items()):
+            if place.first is None and self._readers.get(reader) is place:
+                place.cold = True
+                self._place(reader, place, feed.start)
 
     def _part(self, reader: TrackReader, place: Place) -> None:
         """Hand a reader over to a track of the same name that this node's publishers feed."""
@@ -320,35 +238,8 @@ class Track(Shelf):
             self._parted[reader], source = other
             self._parted[reader].adopt(reader, place, self, source)
             if not self._readers:
-                self._empty()
-
-    def _empty(self) -> None:
-        """All readers went over to another track: what is under way still comes to its end."""
-        self.idle_since = self._clock()
-        self._fresh = False
-        if self.feed is not None:
-            feed, self.feed = self.feed, None
-            self._retire(feed)
-        self._stop_vain_question()
-
-    def _drop_feed(self) -> None:
-        feed, self.feed = self.feed, None
-        if feed is not None:
-            feed.close()
-
-    def _drop_feeds(self) -> None:
-        retired, self._retired = self._retired, []
-        probing = self.probe is not None
-        self.drop_probe()
-        self._drop_feed()
-        for feed in retired:
-            feed.close()
-        if probing:
-            self.on_judged(self, None)
-
-    def _stop_vain_question(self) -> None:
-        if not self._question.waiting and not self._readers:
-            self._question.stop()
+                self.idle_since = self._clock()
+                self.supply.hand_over()
 
     def _seat(self, reader: TrackReader, place: Place, source: Source | None) -> None:
         """Know one more reader, and see that the track is fed."""
@@ -356,13 +247,13 @@ class Track(Shelf):
         self._readers[reader] = place
         self.idle_since = None
         changed = self._widen()
-        if self.feed is None and source is not None:
-            self._open_feed(source)
-        elif changed and self.feed is not None:
-            self.feed.source.update(self.feed)
+        if self.supply.feed is None and source is not None:
+            self.supply.open(source)
+        elif changed:
+            self.supply.update()
         if seated:
             self._show_all(reader, place)
-        elif self._fresh and place.first is None and self._readers.get(reader) is place:
+        elif self.supply.fresh and place.first is None and self._readers.get(reader) is place:
             self._place(reader, place)
 
     def _widen(self) -> bool:
@@ -371,7 +262,16 @@ class Track(Shelf):
         return changed
 
     def _place(self, reader: TrackReader, place: Place, promised: int | None = None) -> None:
-        """Let a reader begin, and tell it all groups that exist from there on."""
+        """Let a reader begin; if the source is asked for what it lacks, once that has answered."""
+        waiting, self._kept_waiting = self._kept_waiting, True
+        if not self.supply.reach(place.demand):
+            self._kept_waiting = waiting
+            self._begin(reader, place, promised)
+
+    def _begin(self, reader: TrackReader, place: Place, promised: int | None) -> None:
+        """Tell a reader where it begins, and of all groups that exist from there on."""
+        if self._readers.get(reader) is not place or place.first is not None:
+            return
         first = place.begin(self.groups, self.latest or 0, promised, self._clock())
         self._tell(reader, reader.started, first)
         self._show_all(reader, place)

@@ -14,6 +14,8 @@ from tests.bench.cluster.stage import viewing
 from tests.support.own_client import connected, make_origin
 
 PATIENCE = 15.0
+LATE_SECONDS = 3.0
+"""How much later than a newer group an older one may come: relays send the newest first."""
 LOOK_SECONDS = 0.01
 
 
@@ -85,15 +87,17 @@ class Audience:
                 lambda v=viewer: max(v.arrived, default=-1) >= sent,
                 f"the viewer at {node} has group {sent}",
             )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LATE_SECONDS):
+                while any(_absent(viewer, sent) for viewer, _ in self._viewers.values()):
+                    await asyncio.sleep(LOOK_SECONDS)
         for viewer, _ in self._viewers.values():
             self._count(viewer)
         for viewer, _ in self._viewers.values():
-            first, last = min(viewer.arrived), max(viewer.arrived)
-            absent = set(range(first, last)) - viewer.arrived.keys()
-            self.missed += len(absent) + len(viewer.missed)
+            self.missed += len(_absent(viewer, sent)) + len(viewer.missed)
             viewer.missed.clear()
             # What was counted is not counted again after the next fault.
-            viewer.arrived = {number: at for number, at in viewer.arrived.items() if number == last}
+            viewer.arrived = {number: at for number, at in viewer.arrived.items() if number >= sent}
         return len(self._viewers)
 
     def forget_figures(self) -> None:
@@ -114,6 +118,11 @@ class Audience:
         viewer.joins = 1
         since = max(self._since, viewer.moments[0]) if viewer.moments else self._since
         self.longest_gap = max(self.longest_gap, viewer.longest_gap(since, time.monotonic()))
+
+
+def _absent(viewer: Viewer, sent: int) -> set[int]:
+    """Groups from its first to ``sent`` that it has not got."""
+    return set(range(min(viewer.arrived, default=sent), sent + 1)) - viewer.arrived.keys()
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:

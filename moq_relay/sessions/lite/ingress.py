@@ -14,7 +14,7 @@ from moq_relay.errors import (
 )
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.feed import Feed
-from moq_relay.relay.group import Frame, Group
+from moq_relay.relay.group import Frame, GroupWriter
 from moq_relay.sessions.lite import codes
 from moq_relay.sessions.tally import Tally
 from moq_relay.wire import varint
@@ -109,7 +109,7 @@ class GroupIngress:
         self._head = bytearray()
         self._held = 0
         self._feed: Feed | None = None
-        self._group: Group | None = None
+        self._group: GroupWriter | None = None
         self._deaf = False
         self._decoder: FrameDecoder | None = None
 
@@ -149,11 +149,13 @@ class GroupIngress:
 
     def abort(self, error: RequestError) -> None:
         """Nothing more will come. Harmless when the group has ended."""
-        if self._group is not None and self._group.open:
-            self._group.abort(error)
+        if self._feed is not None and self._group is not None:
+            self._feed.broke_off(self._group, error)
         self._done()
 
-    def _append(self, group: Group, frames: list[tuple[int | None, bytes]], size: int) -> None:
+    def _append(
+        self, group: GroupWriter, frames: list[tuple[int | None, bytes]], size: int
+    ) -> None:
         counters = self._inlet.counters
         counters.bytes_in += size
         self._inlet.tally.bytes_in += size

@@ -201,7 +201,7 @@ class Subscriber:
                 wire.SubscribeUpdate(
                     demand.priority,
                     max_age=self._max_age_ms(feed),
-                    start=demand.start,
+                    start=_start(demand),
                     floor=_floor(demand),
                     end=demand.end,
                 )
@@ -318,7 +318,7 @@ class Subscriber:
             feed.track.name,
             demand.priority,
             max_age=self._max_age_ms(feed),
-            start=demand.start,
+            start=_start(demand),
             floor=_floor(demand),
             end=demand.end,
         )
@@ -353,6 +353,13 @@ class Subscriber:
 
     def _relative(self, path: str) -> str:
         return below(self.access.root, path)
+
+
+def _start(demand: Demand) -> int | None:
+    """The floor of who wants the past above it, where the version can only say a start."""
+    if demand.start is None and demand.max_age <= 0:
+        return None
+    return demand.begin
 
 
 def _floor(demand: Demand) -> int:

@@ -301,7 +301,7 @@ async def test_a_lost_link_says_so_before_its_feeds_end(net):
     assert seen[0] == ("down", True)
 
 
-async def test_viewers_of_a_lost_link_wait_and_go_on_at_the_next_group(net):
+async def test_viewers_of_a_lost_link_wait_and_go_on_at_the_group_that_was_cut_off(net):
     viewer = await up(net)
     open_group = net.source.begin(3)
     assert open_group is not None
@@ -309,9 +309,9 @@ async def test_viewers_of_a_lost_link_wait_and_go_on_at_the_next_group(net):
     net.session.lose()
     await until(lambda: len(net.sessions) == 2 and net.source.sending)
 
-    assert net.source.feed.demand.start == 4
-    net.source.send(4, 5)
-    assert viewer.whole == [1, 2, 4, 5]
+    assert net.source.feed.demand.start == 3
+    net.source.send(3, 4, 5)
+    assert viewer.whole == [1, 2, 3, 4, 5]
     assert not viewer.over
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from moq_relay.errors import Internal, RequestError, SessionClosed
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.feed import Demand, Feed, TrackInfo
-from moq_relay.relay.group import Frame, Group
+from moq_relay.relay.group import Frame, Group, GroupWriter
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
 from moq_relay.relay.route import NOBODY, Asker, Route
@@ -373,3 +373,14 @@ def followed(world: World, *hops: int, info: TrackInfo = LIVE) -> tuple[FakeSour
 def was_reset(viewer: Viewer) -> bool:
     """Whether the viewer was told that the content is gone, with the error that is 0 on wires."""
     return viewer.over and type(viewer.error) is Internal
+
+
+FRAMES = [Frame(bytes([65 + index]), index) for index in range(4)]
+"""Of a group, as every source with the same content has them."""
+
+
+def tell(writer: GroupWriter | None, *indices: int) -> GroupWriter:
+    assert writer is not None
+    for index in indices:
+        writer.append(FRAMES[index])
+    return writer

@@ -95,8 +95,8 @@ class NodesMachine(RuleBasedStateMachine):
         for broadcast in (*origin.broadcasts.values(), *origin._inside.values()):
             for track in broadcast.tracks.values():
                 nodes = [place for place in track._readers.values() if place.asker.local_only]
-                if nodes and track.feed is not None:
-                    assert track.feed.source in self.sources[:2]
+                if nodes and track.supply.feed is not None:
+                    assert track.supply.feed.source in self.sources[:2]
 
     @invariant()
     def what_is_offered_is_the_newest_publisher_here(self) -> None:

@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from moq_relay.errors import Cancelled, GroupTooLarge, SessionClosed
 from moq_relay.relay.feed import Demand, Feed, TrackInfo
-from moq_relay.relay.group import Frame, Group
+from moq_relay.relay.group import Frame, Group, GroupWriter
 from moq_relay.relay.retention import CacheLimits
 from tests.unit.relay.fakes import FAULTS, FakeSource, Viewer, World
 
@@ -24,14 +24,42 @@ demands = st.builds(
 picks = st.integers(0, 100)
 
 
-class Sent:
-    """What the publisher sent of one group, and whether the relay took it."""
+class Content:
+    """One group as the publisher has it, whichever way it is told."""
 
-    def __init__(self, group: Group, feed: Feed) -> None:
-        self.group = group
-        self.feed = feed
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
         self.frames: list[Frame] = []
         self.finished = False
+
+
+class Telling:
+    """One group on one way: what is filled, and how much of the content was told there."""
+
+    def __init__(self, content: Content, writer: GroupWriter, feed: Feed, group: Group) -> None:
+        self.content = content
+        self.writer = writer
+        self.feed = feed
+        self.group = group
+        self.told = 0
+        self.finished = False
+
+    def tell(self, count: int) -> None:
+        """The next frames of the content."""
+        for frame in self.content.frames[self.told : self.told + count]:
+            self.told += 1
+            try:
+                self.writer.append(frame)
+            except GroupTooLarge:
+                told = self.content.frames[: self.told]
+                assert sum(len(f.payload) for f in told) > 20 or len(told) > 6
+                self.feed.group_ended(self.writer)
+                return
+
+    def end(self) -> None:
+        self.finished = True
+        self.writer.finish()
+        self.feed.group_ended(self.writer)
 
 
 class TrackMachine(RuleBasedStateMachine):
@@ -45,9 +73,10 @@ class TrackMachine(RuleBasedStateMachine):
         self.away = False
         self.next = 0
         self.skipped: list[int] = []
-        self.sent: list[Sent] = []
-        self.viewers: dict[Viewer, list[Sent]] = {}
-        """Each viewer that stays, and all that was sent since it came."""
+        self.contents: dict[int, Content] = {}
+        self.tellings: list[Telling] = []
+        self.viewers: dict[Viewer, list[Content]] = {}
+        """Each viewer that stays, and all groups that the track took since it came."""
 
     # The publisher.
 
@@ -59,57 +88,86 @@ class TrackMachine(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def opens_a_late_group(self, pick: int) -> None:
-        if self.skipped and self.source.sending:
+        if self.skipped and self._feed is not None:
             sequence = self.skipped.pop(pick % len(self.skipped))
-            if sequence >= (self.source.feed.resume or 0):
+            if sequence >= (self._feed.resume or 0):
                 self._open(sequence)
 
     @rule(pick=picks)
-    def sends_a_group_twice(self, pick: int) -> None:
-        if self.sent and self.source.sending:
-            sequence = self.sent[pick % len(self.sent)].group.sequence
+    def tells_a_group_twice(self, pick: int) -> None:
+        told = [telling for telling in self.tellings if telling.feed is self._feed]
+        if told:
+            sequence = told[pick % len(told)].content.sequence
             if sequence in self.world.track().groups:
-                assert self.source.begin(sequence) is None
+                assert self.source.begin(sequence, self._feed) is None
+
+    @rule(pick=picks)
+    def tells_what_it_had_before_this_way(self, pick: int) -> None:
+        feed = self._feed
+        if feed is None or feed.resume is None:
+            return
+        told = {telling.content.sequence for telling in self.tellings if telling.feed is feed}
+        due = [s for s in sorted(self.contents) if s >= feed.resume and s not in told]
+        if due:
+            self._tell(self.contents[due[pick % len(due)]])
+
+    @property
+    def _feed(self) -> Feed | None:
+        """What the track is fed by now; others only finish what they had begun."""
+        broadcast = self.world.origin.broadcasts.get("room")
+        track = None if broadcast is None else broadcast.tracks.get(("room", "video"))
+        return None if track is None else track.supply.feed
 
     def _open(self, sequence: int) -> None:
-        if not self.source.sending:
-            return
-        feed = self.source.feed
-        group = self.source.begin(sequence)
-        assert group is not None
-        sent = Sent(group, feed)
-        self.sent.append(sent)
-        for expected in self.viewers.values():
-            expected.append(sent)
+        content = self.contents[sequence] = Content(sequence)
+        if self._feed is not None:
+            self._tell(content)
 
-    def _pick(self, pick: int) -> Sent | None:
-        growing = [sent for sent in self.sent if sent.group.open]
+    def _tell(self, content: Content) -> None:
+        feed, track = self._feed, self.world.track()
+        assert feed is not None
+        before = track.groups.get(content.sequence)
+        lacks = before is None or before.open
+        known = {id(t.group) for t in self.tellings if t.content is content}
+        writer = self.source.begin(content.sequence, feed)
+        group = track.groups.get(content.sequence)
+        if writer is None:
+            assert not lacks or known, f"group {content.sequence} is not taken"
+            assert before is None or not before.open, f"group {content.sequence} is not completed"
+            return
+        assert group is not None
+        self.tellings.append(Telling(content, writer, feed, group))
+        if not known:
+            for expected in self.viewers.values():
+                expected.append(content)
+
+    def _pick(self, pick: int) -> Telling | None:
+        growing = [telling for telling in self.tellings if telling.writer.open]
         return growing[pick % len(growing)] if growing else None
 
     @rule(pick=picks, size=st.integers(0, 8))
     def appends(self, pick: int, size: int) -> None:
-        if (sent := self._pick(pick)) is None:
+        if (telling := self._pick(pick)) is None:
             return
-        frame = Frame(bytes(size), len(sent.frames))
-        sent.frames.append(frame)
-        try:
-            sent.group.append(frame)
-        except GroupTooLarge:
-            assert sum(len(f.payload) for f in sent.frames) > 20 or len(sent.frames) > 6
-            sent.feed.group_ended(sent.group)
+        content = telling.content
+        if telling.told == len(content.frames) and not content.finished:
+            content.frames.append(Frame(bytes(size), len(content.frames)))
+        telling.tell(1)
 
     @rule(pick=picks)
     def finishes(self, pick: int) -> None:
-        if (sent := self._pick(pick)) is not None:
-            sent.finished = True
-            sent.group.finish()
-            sent.feed.group_ended(sent.group)
+        if (telling := self._pick(pick)) is None:
+            return
+        telling.content.finished = True
+        telling.tell(len(telling.content.frames))
+        if telling.writer.open:
+            telling.end()
 
     @rule(pick=picks)
     def aborts(self, pick: int) -> None:
-        if (sent := self._pick(pick)) is not None:
-            sent.group.abort(Cancelled())
-            sent.feed.group_ended(sent.group)
+        if (telling := self._pick(pick)) is not None:
+            telling.feed.broke_off(telling.writer, Cancelled())
+            telling.feed.group_ended(telling.writer)
 
     @rule()
     def is_lost(self) -> None:
@@ -181,19 +239,19 @@ class TrackMachine(RuleBasedStateMachine):
     def nobody_misses_a_group(self) -> None:
         for viewer, expected in self.viewers.items():
             assert not viewer.over
-            for sent in expected:
-                sequence = sent.group.sequence
-                if viewer.first is None or sequence < viewer.first:
+            for content in expected:
+                if viewer.first is None or content.sequence < viewer.first:
                     continue
-                assert sequence in viewer.groups, f"silence about group {sequence}"
+                assert content.sequence in viewer.groups, f"silence about {content.sequence}"
             for sequence, listener in viewer.groups.items():
                 assert viewer.first is not None
-                sent = next(s for s in reversed(self.sent) if s.group is listener.group)
-                if listener.error is not None:
-                    assert listener.frames == sent.frames[: len(listener.frames)]
-                    continue
-                assert listener.frames == sent.frames, f"group {sequence} lacks frames"
-                assert listener.finished is sent.finished
+                content = self.contents[sequence]
+                tellings = [t for t in self.tellings if t.group is listener.group]
+                assert listener.frames == content.frames[: len(listener.frames)]
+                if listener.error is None:
+                    told = max(t.told for t in tellings)
+                    assert len(listener.frames) == told, f"group {sequence} lacks frames"
+                    assert listener.finished is any(t.finished for t in tellings)
 
     @invariant()
     def the_cache_counts_what_it_holds(self) -> None:
@@ -212,7 +270,11 @@ class TrackMachine(RuleBasedStateMachine):
     @invariant()
     def one_subscription_serves_all_viewers(self) -> None:
         subscribed = bool(self.viewers) and not self.away
-        assert len(self.source.sending) == subscribed
+        # One that was asked to begin earlier still finishes what it had begun.
+        finishing = {telling.feed for telling in self.tellings if telling.group.open}
+        rest = [feed for feed in self.source.sending if feed is not self._feed]
+        assert set(rest) <= finishing
+        assert len(self.source.sending) - len(rest) == subscribed
         if subscribed:
             wanted = [viewer for viewer in self.viewers if not viewer.over]
             assert self.world.track().readers == len(wanted)
@@ -229,9 +291,10 @@ class TrackMachine(RuleBasedStateMachine):
         assert self.world.origin.broadcasts == {}
         assert len(self.world.cache) == self.world.cache.size == 0
         assert self.world.clock.timers == []
-        for sent in self.sent:
-            assert not sent.group.open
-            assert sent.group.readers == 0
+        for telling in self.tellings:
+            assert not telling.writer.open
+            assert not telling.group.open
+            assert telling.group.readers == 0
 
 
 TestTrackMachine = TrackMachine.TestCase

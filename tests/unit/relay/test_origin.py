@@ -3,7 +3,7 @@
 import pytest
 
 from moq_relay.errors import SessionClosed, Unroutable
-from moq_relay.relay.route import Asker, Route
+from moq_relay.relay.route import NODES, Asker, Route
 from tests.unit.relay.fakes import OUR_HOP, FakeSource, Viewer, Watch, World
 
 LOST = SessionClosed("lost")
@@ -382,24 +382,19 @@ def test_a_publisher_that_comes_back_inside_its_loss_does_not_end_later():
     world = World()
     source, again = world.publish(7), FakeSource()
     viewer = world.view()
-    group = source.begin(1)
-    assert group is not None
-
-    class Restorer:
-        def ready(self) -> None:
-            if again not in [route.source for route in world.origin.find("room").routes]:
-                world.announce(again, 7)
-
-    group.join(Restorer())
+    source.send(1)
+    node = Viewer(on_ended=lambda: world.announce(again, 7))
+    world.view(viewer=node, asker=NODES)
     watch = world.watch()
 
     world.lose(source, LOST)
     world.clock.pass_(10)
 
+    assert node.over
     assert "-room" not in watch.calls
     assert world.clock.timers == []
     again.send(2)
-    assert viewer.whole == [2]
+    assert viewer.whole == [1, 2]
 
 
 def test_a_watcher_that_goes_while_it_is_told_is_told_nothing_more():
@@ -451,16 +446,12 @@ def test_a_watcher_that_another_stops_is_told_of_no_end_either():
 def test_a_broadcast_that_ends_cleanly_inside_a_loss_does_not_end_again_later():
     world = World()
     source, again = world.publish(7), FakeSource()
-    world.view()
-    group = source.begin(1)
-    assert group is not None
 
-    class Ender:
-        def ready(self) -> None:
-            world.announce(again, 7)
-            world.origin.withdraw("room", again, clean=True)
+    def end() -> None:
+        world.announce(again, 7)
+        world.origin.withdraw("room", again, clean=True)
 
-    group.join(Ender())
+    world.view(viewer=Viewer(on_ended=end), asker=NODES)
     watch = world.watch()
 
     world.lose(source, LOST)

@@ -89,6 +89,7 @@ def test_a_start_before_everything_kept_is_the_oldest_group_kept():
     source = world.publish()
     world.view()
     source.send(5, 6)
+    world.clock.pass_(10)
 
     late = world.view(Demand(start=2, max_age=10.0))
 
