@@ -102,10 +102,9 @@ def test_a_signal_ends_it_cleanly(start, number):
 
     assert relay.end(number) == 0
 
-    assert [line.split("daemon: ")[1] for line in relay.lines[-2:]] == [
-        f"relay stopping signal={number.name} sessions=0",
-        "relay stopped",
-    ]
+    said = [line.split("daemon: ")[1] for line in relay.lines]
+    assert f"relay stopping signal={number.name} sessions=0" in said
+    assert said[-1] == "relay stopped"
 
 
 def test_the_start_says_how_to_let_anybody_in_when_nothing_is_public(start):
@@ -130,6 +129,8 @@ def test_json_logs_are_an_object_a_line(start):
         "listening",
         "relay started",
         "relay stopping",
+        "drain begun",
+        "drained",
         "relay stopped",
     ]
     assert records[0]["udp"].startswith("127.0.0.1:")
