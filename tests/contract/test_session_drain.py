@@ -8,7 +8,10 @@ from moq_relay.daemon.clients import BOTH, PUBLISHER, VIEWER
 from moq_relay.daemon.drain import LINK
 from moq_relay.daemon.guests import Guests, doorkeeper
 from moq_relay.relay.access import Access
-from moq_relay.sessions.transport import Refused
+from moq_relay.sessions.context import Use
+from moq_relay.sessions.lite.session import LiteSession
+from moq_relay.sessions.transport import Arrival, Refused
+from moq_relay.transports.memory import pair
 from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.messages import BiStream
 from moq_relay.wire.lite.versions import LITE_05, LITE_06, VERSIONS
@@ -108,3 +111,32 @@ async def test_who_says_where_it_goes_in_its_setup_is_turned_away_there():
 
         async with asyncio.timeout(5):
             assert await peer.was_closed() == DRAINING
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_session_that_only_attends_ends_when_its_root_is_about_to_go(leaves):
+    async with node() as root, node() as here:
+        near, far = pair()
+        session = LiteSession(
+            near,
+            LITE_06,
+            here.context,
+            target="/",
+            dialled=True,
+            use=Use(quiet=True, leaves=leaves),
+        )
+        near.events = here.host.start(session)
+        far.events = root.host.accept(Arrival("memory", "here", LITE_06.alpn, None), far, VERSIONS)
+        told = asyncio.Event()
+        session.subscriber.leaving = told.set
+        await session.opening.done()
+        attending = guests(root)
+        (number,) = attending.present()
+
+        attending.ask(number)
+        async with asyncio.timeout(5):
+            await told.wait()
+            if leaves:
+                await session.ended()
+
+        assert session.over == leaves
