@@ -23,6 +23,8 @@ class Net:
 
     def __init__(self):
         self.reachable = True
+        self.turned_away = 0
+        """How many of the sessions to come are lost as soon as they are there."""
         self.answers = asyncio.Event()
         self.answers.set()
         self.failure = DialFailed("nobody is there")
@@ -44,6 +46,9 @@ class Net:
             raise self.failure
         session = FakeSession(ending)
         self.sessions.append(session)
+        if self.turned_away:
+            self.turned_away -= 1
+            asyncio.get_running_loop().call_soon(session.lose)
         try:
             yield session
         finally:
@@ -224,14 +229,15 @@ async def test_a_dial_without_an_answer_lets_others_be_preferred_and_goes_on(net
 
 
 async def test_a_session_that_is_turned_away_after_the_handshake_was_never_up(net):
+    net.turned_away = 3
     net.route()
     viewer = net.world.view()
-    for _ in range(3):
-        count = len(net.sessions)
-        await until(lambda count=count: len(net.sessions) > count)
-        net.session.lose()
+    changes = net.changes
 
-    assert "up" not in net.changes
+    await until(lambda: net.link.state == "up")
+
+    assert len(net.sessions) == 4
+    assert changes.count("up") == 1
     assert not viewer.over
 
 
