@@ -33,7 +33,8 @@ async def name_taken(world: World) -> Bounds:
             assert other.members()[node.url] == "up", f"{other} does not take the twin for {node}"
     finally:
         twin.kill()
-    await asyncio.sleep(world.lease - world.renew - SLACK_SECONDS)
+    # Its last renewal may be as young as its death; who waits asks again when that lease is over.
+    await asyncio.sleep(world.lease - world.renew)
     took = await world.take_back(DIRECT)
     # The twin is rightly taken for dead, if the one that waits for its lease is not faster.
     return world.bounds(
