@@ -92,9 +92,7 @@ async def redis_by(world: World, clock: TurnedClock) -> RedisServer:
     return server
 
 
-@scenario(
-    "the clock of Redis is turned by an hour and more", numbers="28", aof=True, mixes=False, ci=True
-)
+@scenario("the clock of Redis is turned by an hour and more", numbers="28", aof=True, mixes=False)
 async def redis_clock_turned(world: World) -> Bounds:
     clock = TurnedClock(world.directory)
     server = await redis_by(world, clock)

@@ -97,7 +97,7 @@ async def redis_killed(world: World) -> Bounds:
     return world.bounds(1.0, more={"feeds that a node read whole": (most, 17)})
 
 
-@scenario("Redis is killed and comes back empty", numbers="4, 21", ci=True)
+@scenario("Redis is killed and comes back empty", numbers="4, 21")
 async def redis_lost_all(world: World) -> Bounds:
     await asyncio.to_thread(world.redis.kill)
     await asyncio.sleep(1.0)

@@ -178,7 +178,7 @@ async def split_brain_for_long(world: World) -> Bounds:
     )
 
 
-@scenario("an empty replica is promoted", numbers="21", ci=True, servers=2)
+@scenario("an empty replica is promoted", numbers="21", servers=2)
 async def empty_promoted(world: World) -> Bounds:
     primary, replica = world.servers
     # Its first copy of everything is waited for, and never comes.
