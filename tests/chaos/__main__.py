@@ -17,8 +17,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tests.bench.cluster.beacon import PER_SECOND
-from tests.chaos.report import page, with_chance
-from tests.chaos.run import SCENARIOS, alone, end_tidily, failed, say
+from tests.chaos.report import page, with_chance, with_rows
+from tests.chaos.run import SCENARIOS, alone, end_tidily, failed, keep_apart, say
 from tests.chaos.scenario import Outcome, Scenario
 from tests.chaos.store import process
 from tests.chaos.world import BROADCASTS, CHANGES_PER_SECOND, World, world_of
@@ -32,7 +32,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="so many worlds at a time")
     parser.add_argument("--lease", type=float, default=8.0, help="seconds; the default is 8")
     parser.add_argument(
-        "--write", type=Path, help="a page like docs/reliability.md; faults at random go to its end"
+        "--write",
+        type=Path,
+        help="a page like docs/reliability.md; with --only, into its rows; at random, to its end",
     )
     parser.add_argument("--list", action="store_true", help="say what there is, and end")
     options = parser.parse_args(arguments)
@@ -72,10 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "changes": CHANGES_PER_SECOND,
             "groups": PER_SECOND,
         }
-        if options.minutes is None:
-            text = page(outcomes, command, constants)
-        else:
+        if options.minutes is not None:
             text = with_chance(options.write.read_text(), outcomes, command)
+        elif options.only and options.write.exists():
+            text = with_rows(options.write.read_text(), outcomes, command)
+        else:
+            text = page(outcomes, command, constants)
         options.write.write_text(text)
     return 1 if broken else 0
 
@@ -84,7 +88,11 @@ def each(scenarios: Sequence[Scenario], seed: int, lease: float, jobs: int) -> I
     """Every fault in a world of its own, in a process of its own; outcomes in the order given."""
     places = [f"[{number + 1}/{len(scenarios)}]" for number in range(len(scenarios))]
     names = [one.name for one in scenarios]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
+    context = get_context("spawn")
+    shares = context.Queue()
+    for share in range(jobs):
+        shares.put(share)
+    with ProcessPoolExecutor(jobs, context, keep_apart, (shares, jobs)) as workers:
         yield from workers.map(alone, places, names, repeat(seed), repeat(lease))
 
 

@@ -1,5 +1,6 @@
 """docs/reliability.md: every fault, what it may cost, and what it cost."""
 
+import re
 import time
 from collections.abc import Sequence
 
@@ -47,6 +48,20 @@ def page(outcomes: Sequence[Outcome], command: str, constants: dict[str, object]
     return "\n".join([HEAD.format(**constants), *_table(outcomes, command)]).rstrip() + "\n"
 
 
+def with_rows(page: str, outcomes: Sequence[Outcome], command: str) -> str:
+    """The page, with the rows of these faults in place of those that it had."""
+    every, mark, by_chance = page.partition(BY_CHANCE)
+    lines = every.rstrip().split("\n")
+    for outcome in outcomes:
+        row = f"(`{outcome.name}`) | "
+        lines = [_row(outcome) if row in line else line for line in lines]
+        lines = [line for line in lines if not line.startswith(f"`{outcome.name}` ")]
+        lines += ["", f"`{outcome.name}` was measured anew {_when(outcome, command)}"]
+        lines += [f"\n`{outcome.name}` BROKEN: {problem}" for problem in outcome.problems]
+    after = f"\n\n{mark}{by_chance}" if mark else "\n"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + after
+
+
 def with_chance(page: str, outcomes: Sequence[Outcome], command: str) -> str:
     """The page, with these faults by chance at its end in place of others."""
     before = page.partition(BY_CHANCE)[0].rstrip() + "\n"
@@ -54,12 +69,7 @@ def with_chance(page: str, outcomes: Sequence[Outcome], command: str) -> str:
 
 
 def _table(outcomes: Sequence[Outcome], command: str) -> list[str]:
-    where = machine()
-    measured = (
-        f"Measured on {time.strftime('%-d %B %Y')} by `{command}`: {where['cores']} cores of "
-        f"{where['cpu']}, load {where['load']:.1f} at the end, lease {outcomes[0].lease:g} s, "
-        f"seed {outcomes[0].seed}.\n"
-    )
+    measured = f"Measured {_when(outcomes[0], command)}\n"
     columns = HEADINGS.count("|") + 1
     lines = [measured, f"|{HEADINGS}|", "|" + "---|" * columns]
     lines += [_row(outcome) for outcome in outcomes]
@@ -67,6 +77,15 @@ def _table(outcomes: Sequence[Outcome], command: str) -> list[str]:
     for outcome in outcomes:
         lines += [f"`{outcome.name}` BROKEN: {problem}\n" for problem in outcome.problems]
     return lines
+
+
+def _when(outcome: Outcome, command: str) -> str:
+    where = machine()
+    return (
+        f"on {time.strftime('%-d %B %Y')} by `{command}`: {where['cores']} cores of "
+        f"{where['cpu']}, load {where['load']:.1f} at the end, lease {outcome.lease:g} s, "
+        f"seed {outcome.seed}."
+    )
 
 
 def _row(outcome: Outcome) -> str:

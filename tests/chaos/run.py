@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import time
+from multiprocessing import Queue
 from pathlib import Path
 
 from moq_relay.errors import MoqError
@@ -21,8 +22,9 @@ from tests.chaos import (  # noqa: F401 — they name themselves
 from tests.chaos.scenario import SCENARIOS, Outcome, Scenario
 from tests.chaos.store import MakeStore, process
 from tests.chaos.world import world_of
+from tests.support import relay_process
 
-__all__ = ["SCENARIOS", "alone", "end_tidily", "failed", "run", "say"]
+__all__ = ["SCENARIOS", "alone", "end_tidily", "failed", "keep_apart", "run", "say"]
 
 
 async def run(
@@ -46,6 +48,11 @@ def failed(scenario: Scenario, seed: int, lease: float, error: BaseException) ->
         error = error.exceptions[0]
     said = f"{type(error).__name__}: {error}"
     return Outcome(scenario.name, scenario.title, seed, lease, {}, problems=[said])
+
+
+def keep_apart(shares: "Queue[int]", jobs: int) -> None:
+    """Take ports in this process that no other of so many takes: worlds begin at one time."""
+    relay_process.PORTS = relay_process.PORTS[shares.get() :: jobs]
 
 
 def alone(place: str, name: str, seed: int, lease: float) -> Outcome:
