@@ -57,7 +57,7 @@ def with_rows(page: str, outcomes: Sequence[Outcome], command: str) -> str:
         lines = [_row(outcome) if row in line else line for line in lines]
         lines = [line for line in lines if not line.startswith(f"`{outcome.name}` ")]
         lines += ["", f"`{outcome.name}` was measured anew {_when(outcome, command)}"]
-        lines += [f"\n`{outcome.name}` BROKEN: {problem}" for problem in outcome.problems]
+        lines += ["", *_problems(outcome)]
     after = f"\n\n{mark}{by_chance}" if mark else "\n"
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + after
 
@@ -75,8 +75,14 @@ def _table(outcomes: Sequence[Outcome], command: str) -> list[str]:
     lines += [_row(outcome) for outcome in outcomes]
     lines.append("")
     for outcome in outcomes:
-        lines += [f"`{outcome.name}` BROKEN: {problem}\n" for problem in outcome.problems]
+        lines += _problems(outcome)
     return lines
+
+
+def _problems(outcome: Outcome) -> list[str]:
+    """A line and an empty one for each."""
+    said = [" ".join(problem.split()) for problem in outcome.problems]
+    return [f"`{outcome.name}` BROKEN: {problem}\n" for problem in said]
 
 
 def _when(outcome: Outcome, command: str) -> str:
