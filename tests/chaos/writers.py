@@ -130,7 +130,9 @@ def whole(node: NodeProcess) -> set[Pair]:
     return found
 
 
-@scenario("FLUSHALL when there are 300 members, each with 333 broadcasts", numbers="37")
+@scenario(
+    "FLUSHALL when there are 300 members, each with 333 broadcasts", numbers="37", mixes=False
+)
 async def herd_flushed(world: World) -> Bounds:
     nodes = [world[name] for name in NODES]
     world.churn.goes_on = False
