@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from moq_relay.daemon.docs import write_or_compare
 from ops.prometheus.files import rule_files
 
 OPS = Path(__file__).parent
@@ -29,15 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         wanted = {directory / name: text for name, text in rule_files(scale).items()}
     else:
         wanted = files()
-    stale = []
-    for path, text in wanted.items():
-        if "--check" not in arguments:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(f"{path.relative_to(OPS.parent)} is stale; run {COMMAND}\n")
-    sys.stderr.write("".join(stale))
-    return 1 if stale else 0
+    return write_or_compare(wanted, OPS, "ops", COMMAND, check="--check" in arguments)
 
 
 if __name__ == "__main__":

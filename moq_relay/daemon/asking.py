@@ -44,6 +44,16 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message.removeprefix('argument ')}; see moq-relay --help")
 
 
+def subcommands(*names: str) -> tuple[Parser, dict[str, Parser]]:
+    """A parser of commands that speak with a running relay, and each by its name."""
+    parser = Parser(prog="moq-relay", add_help=False, allow_abbrev=False)
+    group = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+    commands = {name: group.add_parser(name, add_help=False, allow_abbrev=False) for name in names}
+    for command in commands.values():
+        command.add_argument("--internal", metavar="URL")
+    return parser, commands
+
+
 def main(
     arguments: Sequence[str], environment: Mapping[str, str], console: Console | None = None
 ) -> int:
@@ -68,18 +78,13 @@ def main(
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(prog="moq-relay", add_help=False, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
-    for name in COMMANDS:
-        command = commands.add_parser(name, add_help=False, allow_abbrev=False)
+    parser, commands = subcommands(*COMMANDS)
+    for command in commands.values():
         command.add_argument("--json", action="store_true")
-        command.add_argument("--internal", metavar="URL")
-        if name == "origins":
-            command.add_argument("prefix", nargs="?", default="")
-            command.add_argument("--limit", type=int, default=100)
-            command.add_argument("--after", default="")
-        if name == "routes":
-            command.add_argument("path")
+    commands["origins"].add_argument("prefix", nargs="?", default="")
+    commands["origins"].add_argument("--limit", type=int, default=100)
+    commands["origins"].add_argument("--after", default="")
+    commands["routes"].add_argument("path")
     return parser.parse_args(list(arguments))
 
 

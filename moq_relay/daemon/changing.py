@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moq_relay.daemon import values
-from moq_relay.daemon.asking import Facts, Parser, Unanswered, base_url, get
+from moq_relay.daemon.asking import Facts, Unanswered, base_url, get, subcommands
 from moq_relay.errors import ConfigError
 
 COMMANDS = ("drain", "uncordon")
@@ -44,15 +44,11 @@ def main(
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(prog="moq-relay", add_help=False, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
-    for name in COMMANDS:
-        command = commands.add_parser(name, add_help=False, allow_abbrev=False)
-        command.add_argument("--internal", metavar="URL")
+    parser, commands = subcommands(*COMMANDS)
+    for command in commands.values():
         command.add_argument("--token-file", metavar="FILE")
-        if name == "drain":
-            command.add_argument("--deadline", metavar="SECONDS", type=_seconds)
-            command.add_argument("--stay", action="store_true")
+    commands["drain"].add_argument("--deadline", metavar="SECONDS", type=_seconds)
+    commands["drain"].add_argument("--stay", action="store_true")
     return parser.parse_args(list(arguments))
 
 

@@ -1,7 +1,7 @@
 """Writes the pages of docs that follow from the code; ``--check`` fails when one is stale."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 
@@ -219,14 +219,25 @@ PAGES = {
 
 def main(arguments: Sequence[str], directory: Path = DOCS) -> int:
     """Write the pages, or with ``--check`` compare them; 1 when one is stale."""
+    wanted = {directory / name: text() for name, text in PAGES.items()}
+    return write_or_compare(wanted, directory, "docs", COMMAND, check="--check" in arguments)
+
+
+def write_or_compare(
+    wanted: Mapping[Path, str], root: Path, name: str, command: str, *, check: bool
+) -> int:
+    """Write generated files, or say which below ``root``, called ``name``, are stale.
+
+    Returns:
+        1 when one is stale.
+    """
     stale = []
-    for name, text in PAGES.items():
-        path, wanted = directory / name, text()
-        if "--check" not in arguments:
+    for path, text in wanted.items():
+        if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(wanted, encoding="utf-8")
-        elif not path.exists() or path.read_text(encoding="utf-8") != wanted:
-            stale.append(f"docs/{name} is stale; run {COMMAND}\n")
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(f"{name}/{path.relative_to(root)} is stale; run {command}\n")
     sys.stderr.write("".join(stale))
     return 1 if stale else 0
 

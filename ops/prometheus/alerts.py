@@ -133,25 +133,21 @@ def _viewers(w: Windows) -> Iterator[Alert]:
         f"{FIRST_OBJECT_SECONDS} s.",
         "GroupsSkipped": "groups in {{ $labels.relay_region }} were not given to viewers whole.",
     }
+    speeds: tuple[tuple[str, Severity, float, tuple[str, str]], ...] = (
+        ("", "page", FAST, ("1h", "5m")),
+        ("Slowly", "ticket", SLOW, ("6h", "30m")),
+    )
     for name, ratio, count, share in burns:
-        yield _burn(
-            f"Moq{name}",
-            "page",
-            ratio=ratio,
-            count=count,
-            limit=FAST * share,
-            windows=("1h", "5m"),
-            what=what[name],
-        )
-        yield _burn(
-            f"Moq{name}Slowly",
-            "ticket",
-            ratio=ratio,
-            count=count,
-            limit=SLOW * share,
-            windows=("6h", "30m"),
-            what=what[name],
-        )
+        for speed, severity, rate, windows in speeds:
+            yield _burn(
+                f"Moq{name}{speed}",
+                severity,
+                ratio=ratio,
+                count=count,
+                limit=rate * share,
+                windows=windows,
+                what=what[name],
+            )
 
 
 def _burn(
