@@ -85,20 +85,25 @@ class Setting:
         await until(lambda: feeds() and self.links.known(node).state == "up", 2)
         return self.publisher(node)
 
+    @asynccontextmanager
+    async def running(self):
+        """Links are dialled inside."""
+        self.discovery.start(self.links)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(self.links.run())
+            await asyncio.sleep(0)
+            yield self
+            running.cancel()
+        self.discovery.stop()
+
     def explained(self, path="room"):
         return [(one.node, one.state, one.link) for one in self.discovery.explain(path)]
 
 
 @pytest.fixture
 async def it():
-    it = Setting()
-    it.discovery.start(it.links)
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(it.links.run())
-        await asyncio.sleep(0)
+    async with Setting().running() as it:
         yield it
-        running.cancel()
-    it.discovery.stop()
 
 
 # The table.

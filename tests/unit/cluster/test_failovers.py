@@ -61,14 +61,8 @@ class Regional(Setting):
 
 @pytest.fixture
 async def it():
-    it = Regional()
-    it.discovery.start(it.links)
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(it.links.run())
-        await asyncio.sleep(0)
+    async with Regional().running() as it:
         yield it
-        running.cancel()
-    it.discovery.stop()
 
 
 async def test_a_node_that_is_silent_is_left_and_what_was_missed_meanwhile_is_timed(it):
