@@ -12,7 +12,7 @@ from tests.interop.conftest import Relay
 from tests.interop.pairs import NEWER, TRANSPORTS, VERSIONS, Sessions, watch_together
 from tests.interop.viewers import Viewer
 from tests.support.lossy import LossyLink, Weather
-from tests.support.media import FILE, FILE_GROUPS, STATUS
+from tests.support.media import FILE, FILE_GROUPS, STATUS, in_one_group
 
 BAD = Weather(loss=0.02, delay=0.001, jitter=0.002)
 AWFUL = Weather(loss=0.25, delay=0.002, jitter=0.002, reorder=0.1, held=0.01)
@@ -118,18 +118,22 @@ async def send_file(network: Through, scheme: str, version: str) -> str:
     url, path = network.url(scheme, version), f"interop/file-{scheme}-{version}"
     # Where there is a TRACK request, moq-rs takes that for demand already: the publisher may begin
     # before the subscription has reached it, and only a number gets the viewer what it missed.
-    start = 0 if version in NEWER else None
-    viewer = Viewer(url, path, (FILE, STATUS), start=start, patience=PATIENCE)
+    newer = version in NEWER
+    start = 0 if newer else None
+    # Without TRACK_INFO a group is kept, and asked for by moq-rs, until 5 s after the next one
+    # began, whatever age the user wants; at such loss that may be too soon. The latest never ages.
+    file, groups = (FILE, FILE_GROUPS) if newer else (in_one_group(FILE, FILE_GROUPS), 1)
+    viewer = Viewer(url, path, (file, STATUS), start=start, patience=PATIENCE)
     faults = []
     async with connected(url, PATIENCE) as connection, asyncio.TaskGroup() as tasks:
-        publisher = Publisher(connection, path, (FILE, STATUS))
+        publisher = Publisher(connection, path, (file, STATUS))
         tasks.create_task(viewer.run())
         try:
             async with asyncio.timeout(PATIENCE):
-                await publisher.wanted(FILE)
+                await publisher.wanted(file)
                 await publisher.wanted(STATUS)
-            await publisher.send_all(FILE, FILE_GROUPS)
-            await viewer.has_all(FILE, FILE_GROUPS, FILE_SECONDS)
+            await publisher.send_all(file, groups)
+            await viewer.has_all(file, groups, FILE_SECONDS)
             await publisher.send_all(STATUS, 1)
             await viewer.has_all(STATUS, 1, FILE_SECONDS)
         except TimeoutError:

@@ -74,3 +74,8 @@ LIVE_AGAIN = tuple(replace(track, edition=2) for track in LIVE)
 FILE = Track("file", frame_bytes=1024, frames_per_group=10, frames_per_second=1000)
 FILE_GROUPS = 10
 """Ten groups of it are the finite track of 100 KB."""
+
+
+def in_one_group(track: Track, groups: int) -> Track:
+    """So many groups of a track as the only one, which nothing ever supersedes."""
+    return replace(track, frames_per_group=groups * track.frames_per_group)
