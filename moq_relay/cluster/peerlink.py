@@ -118,6 +118,8 @@ class PeerLink:
         """Whether ``run`` is under way, or about to be."""
         self.watched = False
         """Whether it is pinged though it carries nothing: routes stand on its being up alone."""
+        self.doubted_until = 0.0
+        """Until when, on the loop's clock, it is held and pinged because its node may be dead."""
         self._dial = dial
         self._listener = listener
         self._start = start
@@ -360,7 +362,8 @@ class PeerLink:
                 self._set("suspect")
             elif not missed:
                 self._set("up")
-            busy = bool(self._asked or self._queued or self.watched)
+            doubted = loop.time() < self.doubted_until
+            busy = bool(self._asked or self._queued or self.watched or doubted)
             pinged = None
             if busy or self.state == "suspect":
                 pinged = loop.time()

@@ -6,6 +6,9 @@ import asyncio
 
 from moq_relay.cluster.peerlink import TIMES, Dial, LinkListener, LinkTimes, PeerLink
 
+DOUBT_SECONDS = 5.0
+"""How long a link is held and pinged after somebody asked whether its node lives."""
+
 
 class Links:
     """Every link of this node, by the URL of the other."""
@@ -40,6 +43,18 @@ class Links:
         """Whether there is a session to ``node``, so that it lives, whatever the table says."""
         link = self._links.get(node)
         return link is not None and link.connected and link.state != "suspect"
+
+    def vouches_for(self, node: str) -> bool:
+        """Whether a session to ``node`` speaks for its life though the table lacks proof of it.
+
+        A session that carries nothing seems up for long after its node died, and is closed after a
+        while. From now on, and for as long as this is asked every other second, it is held and
+        pinged, so that later answers are true.
+        """
+        link = self._links.get(node)
+        if link is not None:
+            link.doubted_until = asyncio.get_running_loop().time() + DOUBT_SECONDS
+        return self.is_up(node)
 
     def forget(self, node: str) -> None:
         """Nothing is claimed by ``node``: its link goes as soon as nothing is taken over it."""

@@ -53,14 +53,14 @@ class Registry:
         version: str = "",
         settings: RegistrySettings | None = None,
         clock: Callable[[], float] = time.monotonic,
-        link_is_up: Callable[[str], bool] = lambda _node: False,
+        vouched_for: Callable[[str], bool] = lambda _node: False,
         instance: str | None = None,
     ) -> None:
         """Nothing is asked before ``run``. Without a name (``node`` "") it only looks on."""
         self.settings = settings = settings or RegistrySettings()
         self._road = road
         self._clock = clock
-        self._link_is_up = link_is_up
+        self._vouched_for = vouched_for
         self.redis_clock = RedisClock(clock)
         """The clock by which nodes compare moments."""
         self._table = Table(
@@ -390,7 +390,7 @@ class Registry:
         audit_due = self._clock()
         while True:
             await pause(self.settings.sweep)
-            self._table.sweep(self._clock(), self._link_is_up)
+            self._table.sweep(self._clock(), self._vouched_for)
             if not self._connected:
                 continue
             if self._clock() >= audit_due:

@@ -185,10 +185,10 @@ class Table:
 
     # What changes it.
 
-    def sweep(self, now: float, link_is_up: Callable[[str], bool]) -> None:
+    def sweep(self, now: float, vouched_for: Callable[[str], bool]) -> None:
         """Let go of what waited for its owner long enough; never while a link to it is up."""
         for feed in self.feeds():
-            feed.sweep(now, link_is_up)
+            feed.sweep(now, vouched_for)
         self.changes.tell()
 
     def _claim_changed(

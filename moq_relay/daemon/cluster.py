@@ -98,7 +98,7 @@ class Cluster:
             roles=("root",) if part.mode == "root" else (),
             version=__version__,
             settings=part.times,
-            link_is_up=self._link_is_up,
+            vouched_for=self._vouched_for,
             instance=instance,
         )
         self._load: int | None = None
@@ -169,8 +169,8 @@ class Cluster:
         member = self._member(node)
         return member is not None and member.instance == instance
 
-    def _link_is_up(self, node: str) -> bool:
-        return self.links.is_up(node)
+    def _vouched_for(self, node: str) -> bool:
+        return self.links.vouches_for(node)
 
     def _link_changed(self, node: str) -> None:
         link = self.links.known(node)

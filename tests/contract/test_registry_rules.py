@@ -294,7 +294,7 @@ async def test_what_the_registry_lost_stays_stale_and_goes_after_lease_and_backo
 
 async def test_what_is_stale_stays_while_a_link_to_its_owner_is_up(cluster: Cluster):
     links = {A}
-    a, b = await cluster.join(A), await cluster.join(B, link_is_up=links.__contains__)
+    a, b = await cluster.join(A), await cluster.join(B, vouched_for=links.__contains__)
     a.registry.claim(ROOM, 0.0)
     await until(lambda: b.has(ROOM, A))
     await cluster.crash(a)

@@ -197,7 +197,7 @@ class InProcess:
             region=region,
             hop=hop,
             settings=QUICK,
-            link_is_up=lambda other: late["links"].is_up(other),
+            vouched_for=lambda other: late["links"].vouches_for(other),
         )
         origin = Origin(
             hop,

@@ -464,6 +464,33 @@ async def test_a_node_lives_as_long_as_there_is_a_session_to_it(net):
     assert not net.links.is_up("https://nobody.example/")
 
 
+async def test_a_link_that_carries_nothing_is_put_to_the_proof_when_its_node_is_doubted(net):
+    viewer = await up(net)
+    net.world.leave(viewer)
+    await until(lambda: not net.link.subscriptions)
+    net.session.silent = True
+    asked = net.session.pings
+
+    assert net.links.vouches_for(A)
+    await until(lambda: not net.links.vouches_for(A))
+
+    assert net.link.state == "suspect"
+    assert net.session.pings > asked
+    assert not net.links.vouches_for("https://nobody.example/")
+
+
+async def test_a_link_that_carries_nothing_speaks_for_a_node_that_answers(net):
+    viewer = await up(net)
+    net.world.leave(viewer)
+    await until(lambda: not net.link.subscriptions)
+    asked = net.session.pings
+
+    assert net.links.vouches_for(A)
+    await until(lambda: net.session.pings > asked + 12)
+
+    assert net.links.vouches_for(A)
+
+
 async def test_a_link_that_nobody_claims_anything_of_goes_when_it_is_not_used(net):
     viewer = await up(net)
     net.unroute()
