@@ -1,4 +1,4 @@
-"""The command ``moq-relay``: run a relay, check its settings, try a cluster, or ask one.
+"""The command ``moq-relay``: run a relay, check its settings, try a cluster, ask or measure one.
 
 A mistake of the operator costs one line and exit code 2, never a trace.
 """
@@ -12,6 +12,7 @@ from moq_relay.daemon import asking, certs, changing, clustering, dev, logs
 from moq_relay.daemon.certificates import obtain
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
+from moq_relay.daemon.load import command as measuring
 from moq_relay.daemon.process import run
 from moq_relay.daemon.sources import load, read_environment, read_file
 from moq_relay.daemon.welcome import SETTINGS
@@ -21,6 +22,7 @@ OTHERS: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
     **dict.fromkeys(asking.COMMANDS, asking.main),
     **dict.fromkeys(changing.COMMANDS, changing.main),
     "certs": certs.main,
+    **dict.fromkeys(measuring.COMMANDS, measuring.main),
 }
 """Commands that run no relay; each takes its words apart itself."""
 
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 a clean end, 1 a failure, 2 a mistake in the settings."""
     try:
         return _main(sys.argv[1:] if arguments is None else arguments, os.environ)
-    except asking.Unanswered as error:
+    except (asking.Unanswered, measuring.NoFigure) as error:
         sys.stderr.write(f"moq-relay: {error}\n")
         return 1
     except ConfigError as error:

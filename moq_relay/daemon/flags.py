@@ -22,10 +22,12 @@ ABOUT = """\
   moq-relay drain              ask all who are at a running relay to go elsewhere, and end it
   moq-relay uncordon           let it serve again
   moq-relay certs init         a private authority; issue NAME …, renew: its certificates
+  moq-relay bench --capacity   how many viewers one relay serves on this machine
 
 nodes, origins and routes ask the relay at --internal URL (http://127.0.0.1:9101), and take --json.
 drain and uncordon ask it too, by --token-file FILE or MOQ_INTERNAL_TOKEN, its internal.token; drain
-takes --deadline SECONDS, and --stay to keep the drained relay until uncordon.
+takes --deadline SECONDS, and --stay to keep the drained relay until uncordon. bench takes --bitrate
+MBITS of video for each viewer, --seconds for each step, and --json.
 
 Every setting is a flag, a variable and a key of the file; a flag beats a variable, a variable
 beats the file. Several values are separated by commas."""

@@ -1,7 +1,6 @@
 """The relays under test: how each starts, and who watches it."""
 
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from moq_relay.daemon.load.processes import module
 from tests.bench import workload
 from tests.support.relay_process import EXECUTABLE, RelayProcess
 
@@ -41,11 +41,6 @@ class Peer:
     @contextmanager
     def running(self) -> Iterator[Running]:
         yield from self.start()
-
-
-def module(name: str, *arguments: str) -> list[str]:
-    """The command that runs a module of the tests with this Python."""
-    return [sys.executable, "-m", name, *arguments]
 
 
 def script(*command: str) -> Callable[[], Iterator[Running]]:

@@ -9,8 +9,8 @@ import time
 
 import moq
 
+from moq_relay.daemon.load.window import Window, stamp
 from tests.bench import workload
-from tests.support.window import Window, stamp
 
 FIELD = 8
 """Bytes of the timestamp that a frame starts with."""

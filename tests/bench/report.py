@@ -1,14 +1,11 @@
 """Rows as a table in Markdown, with ratios between relays and the goals that were set."""
 
 import datetime
-import os
-import platform
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 
+from moq_relay.daemon.load.machine import facts
 from tests.bench.measure import Row
 
 OURS, SCRAPED = "ours", "ours-scraped"
@@ -79,25 +76,8 @@ def as_json(rows: Sequence[Row], command: str) -> dict[str, object]:
     return {
         "command": command,
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": facts(),
         "rows": [asdict(row) for row in rows],
-    }
-
-
-def machine() -> dict[str, object]:
-    """What figures depend on."""
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "name": socket.gethostname(),
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load": os.getloadavg()[0],
     }
 
 

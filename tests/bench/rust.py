@@ -9,8 +9,8 @@ import time
 import moq
 import uvloop
 
+from moq_relay.daemon.load.window import Window
 from tests.bench import workload
-from tests.support.window import Window
 
 HANDSHAKES = 8
 FIELD = 8

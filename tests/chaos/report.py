@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from tests.bench.report import machine
+from moq_relay.daemon.load import machine
 from tests.chaos.scenario import SCENARIOS, Outcome
 
 ALWAYS = ("vanished", "invented", "reaped", "groups missed", "viewers rejoined")
@@ -86,7 +86,7 @@ def _problems(outcome: Outcome) -> list[str]:
 
 
 def _when(outcome: Outcome, command: str) -> str:
-    where = machine()
+    where = machine.facts()
     return (
         f"on {time.strftime('%-d %B %Y')} by `{command}`: {where['cores']} cores of "
         f"{where['cpu']}, load {where['load']:.1f} at the end, lease {outcome.lease:g} s, "

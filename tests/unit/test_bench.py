@@ -7,11 +7,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moq_relay.daemon.load.groups import Groups, GroupStream
+from moq_relay.daemon.load.window import Window
 from tests.bench.measure import Row
 from tests.bench.report import ratios, table, verdicts
 from tests.support import lite05
-from tests.support.group_stream import Groups, GroupStream
-from tests.support.window import Window
+from tests.support.sink import LITE05
 
 FRAMES = [b"x" * size for size in (20, 0, 7, 300, 8)]
 
@@ -25,7 +26,7 @@ def group_bytes(sequence: int) -> bytes:
 def test_a_group_counts_the_same_however_it_is_cut_and_shuffled(cuts, random) -> None:
     whole = group_bytes(70)
     groups = Groups("video", Window())
-    stream = GroupStream({1: groups})
+    stream = GroupStream({1: groups}, LITE05)
     edges = sorted({0, *cuts, len(whole)})
     pieces = list(pairwise(edges))
     twice = pieces * 2
@@ -44,14 +45,14 @@ def test_a_group_that_never_came_between_two_that_did_is_missing() -> None:
 
     for sequence in (4, 6):
         whole = group_bytes(sequence)
-        GroupStream({1: groups}).take(0, whole, 0, len(whole), fin=True)
+        GroupStream({1: groups}, LITE05).take(0, whole, 0, len(whole), fin=True)
 
     assert groups.report()["missing"] == 1
 
 
 def test_a_group_that_was_given_up_counts_by_its_plain_code() -> None:
     groups = Groups("video", Window())
-    stream = GroupStream({1: groups})
+    stream = GroupStream({1: groups}, LITE05)
     stream.take(0, group_bytes(4)[:30], 0, 30, fin=False)
 
     stream.reset(lite05.plain_code(0x52E4A40FA8E0))

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from moq_relay.daemon.load import machine
 from tests.bench.cluster import announcing, deaths, frames, scale
 from tests.bench.cluster.figures import Figure, table
 from tests.bench.cluster.stage import say
-from tests.bench.report import machine
 
 Part = Callable[[], Awaitable[list[Figure]]]
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed[name] = _first(error)
             say(f"{name} FAILED: {failed[name]}")
         say(f"{name} took {time.monotonic() - begun:.0f} s")
-    where = machine()
+    where = machine.facts()
     command = shlex.join(["python", "-m", "tests.bench.cluster", *(arguments or sys.argv[1:])])
     print(f"`{command}`: {where['cores']} cores of {where['cpu']}, load {where['load']:.1f}\n")
     print(table(figures))

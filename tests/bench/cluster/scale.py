@@ -17,10 +17,10 @@ from moq_relay.cluster.keys import Keys
 from moq_relay.cluster.redis import RedisRoad
 from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.status import RegistrySettings
+from moq_relay.daemon.load.machine import resident_mb
 from tests.bench.cluster.figures import Figure, spread
 from tests.bench.cluster.light import Ear, Light, counting
 from tests.bench.cluster.stage import LEASE_SECONDS, insist, redis_settings, say, soon
-from tests.bench.measure import resident_mb
 from tests.support.cluster_process import ClusterProcess, NodeProcess, eventually
 from tests.support.redis_server import RedisServer, redis_binary, running
 

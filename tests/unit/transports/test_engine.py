@@ -1,4 +1,4 @@
-"""The two files that know aioquic's inside: what they rely on is really there."""
+"""The three files that know aioquic's inside: what they rely on is really there."""
 
 import ast
 import inspect
@@ -15,7 +15,7 @@ from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
-from moq_relay.transports.quic import engine, steady
+from moq_relay.transports.quic import engine, steady, tap
 
 
 def instances():
@@ -44,7 +44,7 @@ def instances():
     ("owner", "name", "kind"),
     [
         (owner, name, kind)
-        for module in (engine, steady)
+        for module in (engine, steady, tap)
         for owner, names in module.PRIVATE.items()
         for name, kind in names.items()
     ],
@@ -60,12 +60,12 @@ def test_a_name_of_aioquic_that_is_relied_on_is_there(owner, name, kind):
         assert isinstance(value, kind)
 
 
-@pytest.mark.parametrize("module", [engine, steady], ids=["engine", "steady"])
+@pytest.mark.parametrize("module", [engine, steady, tap], ids=["engine", "steady", "tap"])
 def test_the_list_of_private_names_is_complete(module):
     source = Path(module.__file__).read_text()
     own = {
         name
-        for kind in (engine.Engine, steady.SteadyConnection)
+        for kind in (engine.Engine, steady.SteadyConnection, tap.Tap)
         for name in vars(kind)
         if name.startswith("_") and name not in vars(QuicConnection)
     } | {"_had_backed_off", "_queued_limit", "_retransmit"}

@@ -1,8 +1,11 @@
 """Frames counted by when they were published: how many arrived, and how late."""
 
 import time
+from collections import Counter
 
 NEVER = 1 << 63
+TENTH = 100_000
+"""Nanoseconds in a tenth of a millisecond."""
 GRACE_SECONDS = 0.6
 """How long after a window's end its last frames may still arrive before they count as lost."""
 OLDEST_STAMP = 120 * 1_000_000_000
@@ -58,6 +61,13 @@ class Window:
             "p50_ms": self._latency_ms(0.50),
             "p99_ms": self._latency_ms(0.99),
         }
+
+    def tenths(self) -> dict[int, int]:
+        """How many frames were so many tenths of a millisecond late, rounded down.
+
+        Those of several processes can be added up, which percentiles cannot.
+        """
+        return dict(Counter(latency // TENTH for latency in self.latencies))
 
     def _latency_ms(self, share: float) -> float | None:
         if not self.latencies:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from tests.support import lite05
-from tests.support.window import Window
+from moq_relay.daemon.load.dialect import Dialect
+from moq_relay.daemon.load.window import Window
 
 STAMP = 8
+"""Bytes of the time that a frame begins with."""
+NOT_A_GROUP = -2
 
 
 @dataclass
@@ -41,6 +43,7 @@ class GroupStream:
 
     __slots__ = (
         "_all",
+        "_dialect",
         "_end",
         "_final",
         "_groups",
@@ -52,8 +55,10 @@ class GroupStream:
         "_stamp",
     )
 
-    def __init__(self, groups: dict[int, Groups]) -> None:
+    def __init__(self, groups: dict[int, Groups], dialect: Dialect) -> None:
+        """Count into the groups of the subscription that the stream says it is of."""
         self._all = groups
+        self._dialect = dialect
         self._groups: Groups | None = None
         self._sequence = -1
         self._end = 0
@@ -106,7 +111,7 @@ class GroupStream:
                     self._parse(piece)
 
     def _parse(self, piece: bytes) -> None:
-        if self._sequence == -2:
+        if self._sequence == NOT_A_GROUP:
             return
         at = 0
         if self._left:
@@ -117,17 +122,17 @@ class GroupStream:
             piece = self._head + piece
             self._head = b""
         if self._groups is None:
-            if piece[:1] == bytes((lite05.SETUP,)):
-                self._sequence = -2
+            if piece[:1] == self._dialect.setup[:1]:
+                self._sequence = NOT_A_GROUP
                 return
-            header = lite05.read_group_header(piece)
+            header = self._dialect.group_header(piece)
             if header is None:
                 self._head = piece
                 return
             number, self._sequence, at = header
             self._groups = self._all[number]
         while at < len(piece):
-            read = lite05.read_frame_header(piece, at)
+            read = self._dialect.frame_header(piece, at)
             if read is None or len(piece) - read[1] < min(read[0], STAMP):
                 self._head = piece[at:]
                 return
