@@ -72,12 +72,12 @@ def following(points: Sequence[Point]) -> int | None:
         return FIRST
     last = points[-1]
     if len(points) == 1:
-        # So few cost little; where they do not, in small steps.
+        # So few cost little; where they do not, in small steps, or down.
+        if last.core_share >= TARGET:
+            return FIRST - 1
         fits = int(FIRST * TARGET / max(last.core_share, 0.001))
         return max(FIRST + 1, min(SECOND, fits))
     if not is_good(last) or last.core_share >= TARGET or len(points) >= MOST_POINTS:
         return None
-    expected = estimate(points).viewers
-    if expected < last.viewers:
-        return None
-    return min(math.ceil(expected * BEYOND) + 1, 2 * last.viewers)
+    expected, most = estimate(points).viewers, max(point.viewers for point in points)
+    return None if expected < most else min(math.ceil(expected * BEYOND) + 1, 2 * most)

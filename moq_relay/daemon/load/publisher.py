@@ -51,7 +51,7 @@ ENOUGH = Limits(frame_bytes=1 << 30, viewer_backlog=1 << 30)
 """What the relay cannot take at once waits here, and counts as late."""
 
 
-class Stream:
+class LiveSource:
     """Two tracks, each frame written when it is due, to whoever asked for its track."""
 
     def __init__(self, workload: Workload, window: Window) -> None:
@@ -129,8 +129,8 @@ async def publish(port: int, workload: Workload) -> str:
     origin = Origin(1 + secrets.randbelow(2**62 - 1), cache, loop.time, loop.call_later)
     context = Context(origin, ENOUGH, lambda _target: Access(publish=()))
     window = Window()
-    stream = Stream(workload, window)
-    origin.publish(BROADCAST, stream)
+    source = LiveSource(workload, window)
+    origin.publish(BROADCAST, source)
     sessions: list[LiteSession] = []
     version = VERSIONS[0]
 
@@ -152,7 +152,7 @@ async def publish(port: int, workload: Workload) -> str:
             ):
                 return await _first_end(
                     {
-                        "its source ended": stream.run(),
+                        "its source ended": source.run(),
                         "its input ended": _talk(window),
                         "its session ended": sessions[0].ended(),
                     }

@@ -2,8 +2,8 @@
 
 That is packets of nothing but stream data there and packets of nothing but an ACK back. All other
 packets are left to aioquic, and of these the recovery, the congestion control, the pacing and the
-limits. With engine.py the only file that touches aioquic's private names; `PRIVATE` at the end
-lists those that are touched here.
+limits. With engine.py and tap.py the only file that touches aioquic's private names;
+`PRIVATE` at the end lists those that are touched here.
 """
 
 from collections import deque
