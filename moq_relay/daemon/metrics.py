@@ -24,6 +24,7 @@ from moq_relay.daemon.readings import C, Family, G, H, Readings, Sample, by_labe
 from moq_relay.daemon.region_metrics import REGIONAL
 from moq_relay.daemon.saturation import RESOURCES, WINDOW
 from moq_relay.daemon.viewer_metrics import TRANSPORTS, VIEWERS
+from moq_relay.daemon.watched import REFUSED, TAKEN
 from moq_relay.errors import RequestError
 from moq_relay.relay.histogram import Histogram
 from moq_relay.wire.lite.versions import VERSIONS
@@ -237,9 +238,17 @@ RELAY: tuple[Family, ...] = (
     Family(
         "moq_relay_certificate_expiry_timestamp_seconds",
         G,
-        "When the certificate ends, seconds since 1970.",
+        "When the certificate ends, of several the first, seconds since 1970.",
         lambda node: one(node.expiry()),
         join=min,
+    ),
+    Family(
+        "moq_relay_certificate_reloads",
+        C,
+        "Changes of the files of certificates: `taken`, or `refused`, because they cannot be used; "
+        "the old ones stay then, and the log says why.",
+        lambda node: by_label(node.reloads, (TAKEN, REFUSED)),
+        ("outcome",),
     ),
     Family(
         "moq_relay_loop_lag_seconds",

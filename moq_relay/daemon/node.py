@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import gc
 import logging
 import os
@@ -17,8 +16,9 @@ from moq_relay import __version__
 from moq_relay.cluster.dialling import Dialler
 from moq_relay.cluster.joining import Challenges
 from moq_relay.cluster.membership import NAME_TAKEN
-from moq_relay.daemon import bounds, certificates, clustering, metrics, sockets, welcome
+from moq_relay.daemon import bounds, clustering, metrics, sockets, welcome
 from moq_relay.daemon.auth import OPEN, Authority
+from moq_relay.daemon.certificates import Certificates
 from moq_relay.daemon.changes import Changes
 from moq_relay.daemon.clients import Clients
 from moq_relay.daemon.cluster import Cluster
@@ -49,7 +49,6 @@ from moq_relay.relay.retention import Cache
 from moq_relay.sessions.context import Context, Extension
 from moq_relay.sessions.experience import Experience
 from moq_relay.sessions.host import Host
-from moq_relay.transports import tls
 from moq_relay.transports.quic import listener as quic
 from moq_relay.transports.quic.endpoint import Limits as QuicLimits
 from moq_relay.wire.lite.versions import VERSIONS
@@ -72,11 +71,11 @@ log = logging.getLogger(__name__)
 class Node:
     """Everything of one relay; the only place that knows all floors."""
 
-    def __init__(self, loaded: Loaded, credentials: tls.Credentials, part: Part) -> None:
+    def __init__(self, loaded: Loaded, certificates: Certificates, part: Part) -> None:
         settings = loaded.settings
         self._loaded = loaded
         self._settings = settings
-        self._credentials = credentials
+        self._certificates = certificates
         self._counters = Counters()
         challenges = Challenges()
         self._authority = Authority(
@@ -147,7 +146,7 @@ class Node:
             ConfigError: something that the settings name cannot be used.
         """
         part = clustering.part(loaded)
-        return cls(loaded, tls.Credentials(certificates.obtain(loaded)), part)
+        return cls(loaded, Certificates(loaded), part)
 
     async def run(self, *, greet: bool = False) -> None:
         """Serve until it is drained, after SIGTERM or a drain by command, then end every session.
@@ -192,7 +191,7 @@ class Node:
         public = PublicHttp(
             self.origin,
             self._authority,
-            self._fingerprint,
+            lambda: self._certificates.fingerprint,
             self._doors if demo.enabled or demo.page else None,
             resolve=self._context.resolve,
         )
@@ -201,7 +200,8 @@ class Node:
             origin=self.origin,
             lag=self._lag,
             census=lambda: [listener.live() for listener in self._listeners],
-            expiry=self._expiry,
+            expiry=self._certificates.expiry,
+            reloads=self._certificates.reloads,
             cluster=self._cluster,
             experience=self._context.experience,
             sessions=lambda: self._host.sessions,
@@ -242,7 +242,7 @@ class Node:
                 listener = await quic.listen(
                     address.host,
                     address.port,
-                    credentials=self._credentials,
+                    credentials=self._certificates.credentials,
                     accept=self._host.acceptor(versions),
                     protocols=[version.alpn for version in versions],
                     limits=limits,
@@ -317,7 +317,6 @@ class Node:
 
     async def _keep_house(self) -> None:
         loop = asyncio.get_running_loop()
-        hostnames = self._settings.server.tls.generate
         while True:
             for _ in range(SWEEP_TICKS):
                 due = loop.time() + TICK_SECONDS
@@ -331,7 +330,7 @@ class Node:
             if self._cluster is not None:
                 load = max(self._saturation.ratios().values())
                 self._cluster.offer(load, ready=not self._readiness().reasons)
-            certificates.renew(self._credentials, hostnames, datetime.datetime.now(datetime.UTC))
+            self._certificates.turn()
 
     def _say_state(self, draining: bool) -> None:
         if self._cluster is not None:
@@ -353,19 +352,13 @@ class Node:
         assert self._cluster is not None
         await self._cluster.resolve(path)
 
-    def _fingerprint(self) -> str:
-        return self._credentials.current.fingerprint
-
-    def _expiry(self) -> float:
-        return self._credentials.current.expires_at.timestamp()
-
     def _readiness(self) -> Readiness:
         reasons = []
         if self._stopping.is_set():
             reasons.append("the relay is shutting down")
         elif self._drain.closed:
             reasons.append("the relay is draining")
-        if self._credentials.current.expires_at <= datetime.datetime.now(datetime.UTC):
+        if self._certificates.expired:
             reasons.append("the certificate has expired")
         isolated = None if self._cluster is None else self._cluster.isolated
         if self._cluster is not None and not self._cluster.synced:
@@ -382,8 +375,8 @@ class Node:
         log.info(
             "relay started version=%s sha256=%s expires=%s",
             __version__,
-            self._fingerprint(),
-            self._credentials.current.expires_at.isoformat(),
+            self._certificates.fingerprint,
+            self._certificates.expires_at.isoformat(),
         )
         if self._authority.refuses_all:
             log.warning("everybody is refused, because nothing is public; %s", OPEN)

@@ -49,6 +49,8 @@ class Readings:
     """What is alive at each socket."""
     expiry: Callable[[], float] = float
     """When the certificate ends, seconds since 1970."""
+    reloads: Mapping[str, float] = field(default_factory=dict)
+    """New files of certificates, by what became of them."""
     cluster: Cluster | None = None
     """Its part in one; None while it stands alone."""
     experience: Experience = field(default_factory=Experience)

@@ -49,8 +49,15 @@ class Section(BaseModel):
 class ServerTls(Section):
     """The certificate that the relay shows."""
 
-    cert: Texts = Field(default=(), description="PEM file with the certificate and its chain.")
-    key: Texts = Field(default=(), description="PEM file with the certificate's key.")
+    cert: Texts = Field(
+        default=(),
+        description="PEM file with the certificate and its chain, or several: a client gets that "
+        "for the name it asks for, else the first. New files are taken without a restart.",
+    )
+    key: Texts = Field(
+        default=(),
+        description="PEM file with the certificate's key; of several, in the same order.",
+    )
     generate: Annotated[
         tuple[str, ...],
         BeforeValidator(values.named),

@@ -243,12 +243,6 @@ def _agree(loaded: Loaded) -> None:
             "internal.token, or internal.open = true to let everybody there read"
         )
     tls = loaded.settings.server.tls
-    for name, files in ("server.tls.cert", tls.cert), ("server.tls.key", tls.key):
-        if len(files) > 1:
-            raise ConfigError(
-                f"{loaded.where(name)} names {len(files)} files; a relay shows one certificate: "
-                "make one that has all the host names"
-            )
     if tls.generate and (tls.cert or tls.key):
         own = loaded.where("server.tls.cert" if tls.cert else "server.tls.key")
         raise ConfigError(
@@ -258,6 +252,12 @@ def _agree(loaded: Loaded) -> None:
         have, lack = ("cert", "key") if tls.cert else ("key", "cert")
         raise ConfigError(
             f"{loaded.where(f'server.tls.{have}')} is set without server.tls.{lack}; set both"
+        )
+    if len(tls.cert) != len(tls.key):
+        raise ConfigError(
+            f"{loaded.where('server.tls.cert')} names {len(tls.cert)} files and "
+            f"{loaded.where('server.tls.key')} {len(tls.key)}; each certificate needs its key, in "
+            "the same order"
         )
     if not tls.cert and not tls.generate:
         raise ConfigError(

@@ -3,12 +3,13 @@
 import datetime
 import hashlib
 import ipaddress
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -57,14 +58,33 @@ class Certificate:
 
 
 class Credentials:
-    """The certificate that new handshakes take; those under way keep theirs."""
+    """The certificates that new handshakes take; those under way keep theirs."""
 
-    def __init__(self, certificate: Certificate) -> None:
-        self.current = certificate
+    def __init__(self, *certificates: Certificate) -> None:
+        """Show ``certificates``, at least one."""
+        self.replace(*certificates)
 
-    def replace(self, certificate: Certificate) -> None:
-        """Take ``certificate`` from the next handshake on."""
-        self.current = certificate
+    def replace(self, *certificates: Certificate) -> None:
+        """Take ``certificates``, at least one, from the next handshake on."""
+        self.all = certificates
+        """In the order of the settings."""
+        self.current = certificates[0]
+        """Shown to who asks for no name, or for one that none has."""
+        self._by_name: dict[str, Certificate] = {}
+        for certificate in certificates:
+            for name in dns_names(certificate.leaf):
+                self._by_name.setdefault(name.lower(), certificate)
+
+    @property
+    def expires_at(self) -> datetime.datetime:
+        """When the first of them ends."""
+        return min(certificate.expires_at for certificate in self.all)
+
+    def choose(self, name: str | None) -> Certificate:
+        """The first one for the host ``name``, exact names before wildcards (RFC 6125, 6.4.3)."""
+        asked = (name or "").lower().removesuffix(".")
+        exact = self._by_name.get(asked)
+        return exact or self._by_name.get(f"*.{asked.partition('.')[2]}", self.current)
 
 
 def load(certificate: Path, key: Path) -> Certificate:
@@ -76,6 +96,12 @@ def load(certificate: Path, key: Path) -> Certificate:
     chain = read_certificates(certificate)
     private = _read_key(key)
     leaf = chain[0]
+    for number, (one, issuer) in enumerate(itertools.pairwise(chain), start=2):
+        if not _issued(issuer, one):
+            raise ConfigError(
+                f"the certificates in {certificate} are no chain: number {number} did not issue "
+                f"number {number - 1}; the relay's own comes first, then each one's issuer"
+            )
     if private.public_key() != leaf.public_key():
         raise ConfigError(f"the key in {key} does not belong to the certificate in {certificate}")
     now = datetime.datetime.now(datetime.UTC)
@@ -124,6 +150,23 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(_read(path))
     except ValueError as error:
         raise ConfigError(f"{path} holds no certificate in PEM form") from error
+
+
+def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The DNS names that a certificate is for; none when it has no names, or unreadable ones."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return ()
+    return tuple(found.value.get_values_for_type(x509.DNSName))
+
+
+def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _read_key(path: Path) -> PrivateKey:

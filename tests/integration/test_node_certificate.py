@@ -5,16 +5,19 @@ import datetime
 import os
 import signal
 import socket
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 
-from moq_relay.daemon import certificates
+from moq_relay.daemon import certificates, watched
 from moq_relay.daemon.node import Node
 from moq_relay.daemon.sources import Layer, load
+from moq_relay.transports import tls
 from moq_relay.transports.quic.dialer import DialFailed, Trust, dial
 from moq_relay.wire.lite.versions import VERSIONS
 from tests.contract.transports import Recorder, until
+from tests.support.pair_of_files import PairOfFiles
 
 
 def free_port():
@@ -23,12 +26,12 @@ def free_port():
         return sock.getsockname()[1]
 
 
-@pytest.fixture
-async def running():
+@asynccontextmanager
+async def node_with(certificate):
     """A node in this process, and where its two HTTP listeners are."""
     port, internal = free_port(), free_port()
     settings = {
-        "server": {"listen": f"127.0.0.1:{port}", "tls": {"generate": ["localhost"]}},
+        "server": {"listen": f"127.0.0.1:{port}", "tls": certificate},
         "web": {"http": {"listen": f"127.0.0.1:{port}"}},
         "internal": {"listen": f"127.0.0.1:{internal}"},
         "auth": {"public": ""},
@@ -38,6 +41,12 @@ async def running():
         tasks.create_task(node.run())
         yield node, port, internal
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+async def running():
+    async with node_with({"generate": ["localhost"]}) as found:
+        yield found
 
 
 async def get(port, path):
@@ -75,16 +84,16 @@ async def test_a_renewed_certificate_is_told_and_used_without_ending_a_session(
     # Given a session under the first certificate.
     node, port, _ = running
     first = await answered(port, "/certificate.sha256")
-    old = node._credentials.current
+    old = node._certificates.credentials.current
     assert first == old.fingerprint
     async with call(port, old) as session:
         # When the certificate is about to end, as the node's timer finds.
         monkeypatch.setattr(certificates, "RENEW_BEFORE", datetime.timedelta(days=12, hours=23))
-        node._credentials.replace(_ends_sooner(old))
-        await until(lambda: node._credentials.current.fingerprint != first, seconds=10)
+        node._certificates.credentials.replace(_ends_sooner(old))
+        await until(lambda: node._certificates.credentials.current.fingerprint != first, seconds=10)
 
         # Then the new one is told and used, the old one is not, and the session goes on.
-        new = node._credentials.current
+        new = node._certificates.credentials.current
         assert await get(port, "/certificate.sha256") == new.fingerprint
         async with call(port, new):
             pass
@@ -95,13 +104,44 @@ async def test_a_renewed_certificate_is_told_and_used_without_ending_a_session(
         assert session.events.calls == []
 
 
+async def test_new_files_are_shown_without_ending_a_session_and_broken_ones_are_not(
+    tmp_path, monkeypatch
+):
+    # Given a node whose certificate is in files, and a session.
+    monkeypatch.setattr(watched, "SETTLE_SECONDS", 0.5)
+    old, new = (tls.generate(["localhost"]) for _ in range(2))
+    files = PairOfFiles(tmp_path)
+    files.kubernetes(old.pem, old.key_pem)
+    names = dict(zip(("cert", "key"), map(str, files), strict=True))
+    async with node_with(names) as (node, port, internal):
+        await answered(port, "/certificate.sha256")
+        async with call(port, old) as session:
+            # When both files are replaced.
+            files.kubernetes(new.pem, new.key_pem)
+            await until(lambda: node._certificates.fingerprint == new.fingerprint, seconds=10)
+
+            # Then new sessions see the new one, and the old session goes on.
+            async with call(port, new):
+                pass
+            assert session.can_open_uni()
+            assert session.events.calls == []
+
+        # When the next ones do not fit, then what was there stays, and that is counted.
+        files.kubernetes(old.pem, new.key_pem)
+        await until(lambda: node._certificates.reloads["refused"], seconds=10)
+        async with call(port, new):
+            pass
+        counted = 'moq_relay_certificate_reloads_total{outcome="refused",relay_region=""} 1.0'
+        assert counted in await get(internal, "/metrics")
+
+
 async def test_a_failed_handshake_is_counted_by_its_reason(running):
     node, port, internal = running
     counted = 'moq_relay_handshake_failures_total{reason="protocol",relay_region=""}'
     assert f"{counted} 0.0" in await answered(internal, "/metrics")
 
     with pytest.raises(DialFailed):
-        async with call(port, node._credentials.current, protocol="another"):
+        async with call(port, node._certificates.credentials.current, protocol="another"):
             pass
 
     async with asyncio.timeout(5):

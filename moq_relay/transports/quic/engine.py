@@ -1,7 +1,7 @@
 """aioquic's connection, bent to the relay's needs.
 
-With steady.py and tap.py the only file that touches its private names. `PRIVATE` at the end lists
-every such name; a test holds it against the installed release.
+With steady.py, tap.py and proof.py the only file that touches its private names. `PRIVATE` at the
+end lists every such name; a test holds it against the installed release.
 """
 
 from collections import deque

@@ -6,11 +6,13 @@ import socket
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from aioquic import tls
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.packet import QuicErrorCode
 
 from moq_relay.errors import ConfigError
 from moq_relay.sessions.transport import Accept
+from moq_relay.transports.quic import proof
 from moq_relay.transports.quic.connection import RawBinding
 from moq_relay.transports.quic.datagram_io import Address, bind
 from moq_relay.transports.quic.driver import Binding, Connection
@@ -135,6 +137,7 @@ class Listener:
             original_destination_connection_id=original,
             retry_source_connection_id=retried,
         )
+        engine.prepare = self._prepare
         connection = endpoint.add(engine, self._bind, address, header.destination_cid)
         connection.receive(data, address, now)
         if engine.understood_nothing:
@@ -148,6 +151,10 @@ class Listener:
             self._configuration.certificate = certificate.leaf
             self._configuration.certificate_chain = list(certificate.chain)
             self._configuration.private_key = certificate.key
+
+    def _prepare(self, context: tls.Context) -> None:
+        credentials = self._credentials
+        proof.serve(context, choose=credentials.choose if len(credentials.all) > 1 else None)
 
     def _bind(self, connection: Connection, alpn: str | None) -> Binding:
         if alpn in H3_ALPN:

@@ -73,6 +73,8 @@ class SteadyConnection(QuicConnection):
     space: QuicPacketSpace
     """Of 1-RTT packets, once there is a network path; `keys` too."""
     keys: CryptoPair
+    prepare: Callable[[tls.Context], None] | None = None
+    """Called with the handshake before it begins."""
 
     @property
     def steady(self) -> bool:
@@ -299,6 +301,8 @@ class SteadyConnection(QuicConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.space, self.keys = self._spaces[_ONE_RTT], self._cryptos[_ONE_RTT]
+        if self.prepare is not None:
+            self.prepare(self.tls)
 
     def _write_application(
         self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float

@@ -33,7 +33,7 @@ def files(tmp_path):
 def test_it_is_read_from_the_files_that_the_settings_name(files):
     loaded = settings(cert=str(files / "own.pem"), key=str(files / "own.key"))
 
-    certificate = certificates.obtain(loaded)
+    (certificate,) = certificates.obtain(loaded)
 
     assert certificate.pem == (files / "own.pem").read_bytes()
 
@@ -59,7 +59,7 @@ def test_files_that_cannot_be_used_are_one_line(files, cert, key, said):
 
 
 def test_a_generated_one_is_short_enough_for_browsers():
-    certificate = certificates.obtain(settings(generate=["localhost", "127.0.0.1"]))
+    (certificate,) = certificates.obtain(settings(generate=["localhost", "127.0.0.1"]))
 
     leaf = certificate.leaf
     assert leaf.not_valid_after_utc - leaf.not_valid_before_utc < 14 * DAY

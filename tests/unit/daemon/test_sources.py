@@ -236,7 +236,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
         ('[server.tls]\ncert = "a"', "relay.toml: server.tls.cert is set without server.tls.key; set both"),
         ('[server.tls]\nkey = "a"', "relay.toml: server.tls.key is set without server.tls.cert; set both"),
         ('[server.tls]\ncert = "a"\nkey = "b"\ngenerate = "c"', "relay.toml: server.tls.cert and relay.toml: server.tls.generate are both set; keep one of them"),
-        ('[server.tls]\ncert = ["a", "b"]\nkey = "b"', "relay.toml: server.tls.cert names 2 files; a relay shows one certificate: make one that has all the host names"),
+        ('[server.tls]\ncert = ["a", "b"]\nkey = "b"', "relay.toml: server.tls.cert names 2 files and relay.toml: server.tls.key 1; each certificate needs its key, in the same order"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_together_are_one_line(line, tls, said):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec
 
 from moq_relay.errors import ConfigError
-from moq_relay.transports import tls
+from moq_relay.transports import authority, tls
 
 
 @pytest.fixture
@@ -75,18 +75,6 @@ def test_what_is_no_name_gets_no_certificate(names):
         tls.generate(names)
 
 
-def test_files_are_read_with_the_chain(files):
-    cert, key = files
-    root = tls.generate(["root"])
-    cert.write_bytes(cert.read_bytes() + root.pem)
-
-    certificate = tls.load(cert, key)
-
-    assert certificate.chain == (root.leaf,)
-    assert certificate.key.public_key() == certificate.leaf.public_key()
-    assert certificate.pem == cert.read_bytes()
-
-
 def test_credentials_can_be_replaced():
     first, second = tls.generate(["a"]), tls.generate(["b"])
     credentials = tls.Credentials(first)
@@ -146,3 +134,53 @@ def test_a_fault_is_one_line_that_names_the_file(files, which, content, complain
 
     assert complaint.format(cert=cert, key=key) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_chain_is_read_in_the_order_of_its_issuers(tmp_path):
+    ca = authority.found("a", 30)
+    leaf = ca.issue(["relay.example"], 30)
+    (tmp_path / "key.pem").write_bytes(leaf.key_pem)
+    (tmp_path / "good.pem").write_bytes(leaf.pem + ca.certificate.pem)
+    (tmp_path / "bad.pem").write_bytes(leaf.pem + authority.found("a", 30).certificate.pem)
+
+    certificate = tls.load(tmp_path / "good.pem", tmp_path / "key.pem")
+
+    assert certificate.chain == (ca.certificate.leaf,)
+    assert certificate.key.public_key() == certificate.leaf.public_key()
+    assert certificate.pem == (tmp_path / "good.pem").read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"bad\.pem are no chain: number 2 did not issue number 1;"
+    ):
+        tls.load(tmp_path / "bad.pem", tmp_path / "key.pem")
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("relay.example", 0),
+        ("RELAY.example.", 0),
+        ("other.example", 1),
+        ("a.cdn.example", 1),
+        ("exact.cdn.example", 2),
+        ("a.b.cdn.example", 0),
+        ("cdn.example", 0),
+        ("*.cdn.example", 1),
+        ("", 0),
+        (None, 0),
+        ("strange.example", 0),
+    ],
+)
+def test_the_certificate_is_that_of_the_name_asked_for_else_the_first(asked, shown):
+    several = [
+        tls.generate(names)
+        for names in (["relay.example"], ["other.example", "*.cdn.example"], ["exact.cdn.example"])
+    ]
+
+    assert tls.Credentials(*several).choose(asked) is several[shown]
+
+
+def test_several_certificates_end_with_the_first_that_ends():
+    ca = authority.found("a", 300)
+    several = [ca.issue(["localhost"], days) for days in (50, 20, 90)]
+
+    assert tls.Credentials(*several).expires_at == several[1].expires_at
