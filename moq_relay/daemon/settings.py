@@ -2,14 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moq_relay.cluster.endpoint import FORMS
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon import values
 from moq_relay.daemon.forms import (
-    Above,
     Addresses,
     ClientAddresses,
     Coordinates,
@@ -22,7 +21,6 @@ from moq_relay.daemon.forms import (
     Listeners,
     LogFormat,
     OptionalAddress,
-    OptionalSize,
     OptionalText,
     Seconds,
     Secret,
@@ -32,18 +30,13 @@ from moq_relay.daemon.forms import (
     Texts,
     Versions,
 )
+from moq_relay.daemon.limit_settings import LimitsSection
+from moq_relay.daemon.section import Section
 from moq_relay.daemon.values import Address, Listener
 from moq_relay.relay.retention import CacheLimits
-from moq_relay.sessions.context import Limits
 
-LIMITS, KEPT, REGISTRY = Limits(), CacheLimits(), RegistrySettings()
+KEPT, REGISTRY = CacheLimits(), RegistrySettings()
 """The defaults of the floors below are the defaults of the settings."""
-
-
-class Section(BaseModel):
-    """A table of the file; it refuses what it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ServerTls(Section):
@@ -294,36 +287,6 @@ class Log(Section):
         description="Where to write who used what: a line of JSON for each session that ended, and "
         "one a minute while it lasts (docs/operations/who-used-what.md). Such a file is followed "
         "when it is rotated.",
-    )
-
-
-class LimitsSection(Section):
-    """What one peer, or all of them, may cost."""
-
-    frame_bytes: Above = Field(default=LIMITS.frame_bytes, description="Largest frame.")
-    group_bytes: Above = Field(default=KEPT.group_bytes, description="Largest group.")
-    message_bytes: Above = Field(
-        default=LIMITS.message_bytes, description="Largest control message."
-    )
-    sessions: Count = Field(default=LIMITS.sessions, description="Sessions at a time.")
-    requests_per_session: Count = Field(
-        default=LIMITS.requests_per_session, description="Open requests of one session."
-    )
-    announces_per_session: Count = Field(
-        default=LIMITS.announces_per_session, description="Broadcasts announced by one session."
-    )
-    handshake_seconds: Duration = Field(
-        default=LIMITS.handshake_seconds,
-        description="Until a peer must have finished its handshake and setup.",
-    )
-    viewer_backlog: Above = Field(
-        default=LIMITS.viewer_backlog,
-        description="Bytes that may wait for one viewer before its oldest groups go.",
-    )
-    egress: OptionalSize = Field(
-        default=None,
-        description="Bytes a second that this relay can send. Nothing is refused for it: it is "
-        "what `moq_relay_saturation_ratio` of `egress` is a share of.",
     )
 
 
