@@ -128,4 +128,17 @@ def server_facts(info: Mapping[str, str]) -> ServerFacts:
             f"{name} keeps no append-only file: after its restart every node has to claim "
             "everything again; set appendonly yes"
         )
-    return ServerFacts(name, version, policy, persistent, tuple(warnings.values()), tuple(warnings))
+    return ServerFacts(
+        name,
+        version,
+        policy,
+        persistent,
+        tuple(warnings.values()),
+        tuple(warnings),
+        memory_bytes=_bytes(info.get("used_memory")),
+        memory_limit_bytes=_bytes(info.get("maxmemory")) or _bytes(info.get("total_system_memory")),
+    )
+
+
+def _bytes(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0

@@ -28,7 +28,7 @@ from moq_relay.cluster.apart import apart
 from moq_relay.cluster.backoff import Backoff, pause
 from moq_relay.cluster.endpoint import Address, Endpoint, parse_info, server_facts
 from moq_relay.cluster.keys import Keys, Shard
-from moq_relay.cluster.road import Connected, Lost, Message, RoadEvent, ServerFacts
+from moq_relay.cluster.road import Connected, Looked, Lost, Message, RoadEvent, ServerFacts
 from moq_relay.cluster.scripts import OF_A_NODE, SCRIPTS, Script
 from moq_relay.errors import RegistryError, RegistryUnavailable
 
@@ -247,7 +247,7 @@ class RedisRoad:
                 self._commands = commands
                 deliver(Connected(self._count, facts))
                 tasks.create_task(self._listen(opened[1], channels, deliver), name="redis-events")
-                tasks.create_task(self._probe(commands), name="redis-probe")
+                tasks.create_task(self._probe(commands, deliver), name="redis-probe")
                 self._backoff.succeeded()
         finally:
             self._commands = None
@@ -327,27 +327,24 @@ class RedisRoad:
         loads = [commands.send("SCRIPT LOAD", script.text) for script in SCRIPTS.values()]
         with _road_errors():
             async with asyncio.timeout(self._timeout):
-                self._history, count, info, *_ = await asyncio.gather(
-                    self._primary_history(commands),
+                info, count, *_ = await asyncio.gather(
+                    self._primary_info(commands),
                     commands.send("HGET", self._keys.of(None, "")[0], "shards"),
-                    commands.send("INFO"),
                     *loads,
                 )
-        facts = server_facts(parse_info(info))
+        self._history = info["master_replid"]
         count = int(count) if count is not None else self._shards
         if count not in (self._shards, self._count):
             logger.warning("shards differ setting=%d registry=%d", self._shards, count)
         self._count = count
-        return facts
+        return server_facts(info)
 
-    async def _primary_history(self, commands: _Commands) -> str:
-        """The id of the history that the server writes: it changes with every loss of writes."""
-        role, info = await asyncio.gather(
-            commands.send("ROLE"), commands.send("INFO", "replication")
-        )
+    async def _primary_info(self, commands: _Commands) -> dict[str, str]:
+        """What the server says of itself, which has to be the primary."""
+        role, info = await asyncio.gather(commands.send("ROLE"), commands.send("INFO"))
         if role[0] != "master":
             raise _Down("the server is not the primary")
-        return parse_info(info)["master_replid"]
+        return parse_info(info)
 
     async def _subscribe(self, connection: AbstractConnection) -> dict[str, Shard]:
         """Listen to every feed; returns once the server said so."""
@@ -375,8 +372,10 @@ class RedisRoad:
             elif channel in channels:
                 deliver(Message(channels[channel], text))
 
-    async def _probe(self, commands: _Commands) -> None:
+    async def _probe(self, commands: _Commands, deliver: Callable[[RoadEvent], None]) -> None:
         """Try the way of an event, and see that the server still writes the same history.
+
+        The id of that history changes with every loss of writes.
 
         A subscription can be well in TCP's eyes and yet never deliver again. All is asked at once:
         the timeout is for one command, and a server may be a large part of that away.
@@ -386,10 +385,11 @@ class RedisRoad:
             self._echo.clear()
             with _road_errors():
                 async with asyncio.timeout(self._timeout):
-                    history, *_ = await asyncio.gather(
-                        self._primary_history(commands),
+                    info, *_ = await asyncio.gather(
+                        self._primary_info(commands),
                         commands.send("PUBLISH", self._probe_channel, ""),
                         self._echo.wait(),
                     )
-                    if history != self._history:
+                    if info["master_replid"] != self._history:
                         raise _Down("the server writes another history")
+            deliver(Looked(server_facts(info)))

@@ -26,7 +26,7 @@ from moq_relay.cluster.membership import NAME_TAKEN, Membership
 from moq_relay.cluster.onlooker import Onlooker
 from moq_relay.cluster.reaper import Reaper
 from moq_relay.cluster.records import Member, State, encode
-from moq_relay.cluster.road import Connected, Lost, Message, Road, RoadEvent, ServerFacts
+from moq_relay.cluster.road import Connected, Looked, Lost, Message, Road, RoadEvent, ServerFacts
 from moq_relay.cluster.status import RegistrySettings, RegistryStatus
 from moq_relay.cluster.table import ClaimView, MemberView, Table
 from moq_relay.cluster.writer import Registration, Writer
@@ -265,8 +265,7 @@ class Registry:
                     feed.message(text)
                     self._after_sync(feed)
             case Connected(shards, facts):
-                news = [line for line in facts.warnings if line not in self._facts.warnings]
-                self._connected, self._facts = True, facts
+                self._connected, self._facts = True, facts.after(self._facts)
                 self._membership.road_changed()
                 if shards != len(self._table.shards):
                     self._table.reshape(shards)
@@ -274,9 +273,9 @@ class Registry:
                 for feed in self._table.feeds():
                     feed.attached, feed.wanted = False, True
                 logger.info("registry up server=%s version=%s", facts.name, facts.version)
-                for warning in news:
-                    logger.warning("registry at risk reason=%s", warning)
                 self._sync_wake.set()
+            case Looked(facts):
+                self._facts = facts.after(self._facts)
             case Lost(reason):
                 if self._tasks is not None and (self._connected or reason != self._why_lost):
                     logger.warning("registry lost reason=%s", reason)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from moq_relay.cluster.keys import Shard
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,17 @@ class ServerFacts:
     """One line for each thing that puts the registry's content at risk."""
     faults: tuple[str, ...] = ()
     """The same for machines: ``version``, ``maxmemory_policy``, ``persistence``."""
+    memory_bytes: int = 0
+    """What its content takes; 0 where that is not known."""
+    memory_limit_bytes: int = 0
+    """``maxmemory``, or all of its machine's where that sets no limit; 0 where it is not known."""
+
+    def after(self, before: ServerFacts) -> ServerFacts:
+        """These, once each warning that is news has been logged."""
+        for warning in self.warnings:
+            if warning not in before.warnings:
+                logger.warning("registry at risk reason=%s", warning)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,13 @@ class Connected:
     shards: int
     """The count that was fixed when the registry was created."""
     facts: ServerFacts = field(default_factory=ServerFacts)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The road is still up, and this is how its end stands now."""
+
+    facts: ServerFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +68,7 @@ class Lost:
     reason: str
 
 
-RoadEvent = Connected | Message | Lost
+RoadEvent = Connected | Looked | Message | Lost
 
 
 class Road(Protocol):
@@ -60,8 +81,9 @@ class Road(Protocol):
     async def run(self, deliver: Callable[[RoadEvent], None]) -> None:
         """Keep the road up until cancelled, and say what comes along it, by plain calls in order.
 
-        After ``Connected`` calls are possible and messages follow; ``Lost`` ends both. No outage
-        raises. Messages may be lost, doubled or late: the cursor sees to that.
+        After ``Connected`` calls are possible and messages follow; ``Lost`` ends both. A road that
+        looks at its end now and then says ``Looked``. No outage raises. Messages may be lost,
+        doubled or late: the cursor sees to that.
         """
 
     async def call(self, script: str, shard: Shard, args: Sequence[str]) -> list[Any]:

@@ -105,6 +105,20 @@ CLUSTER: tuple[Family, ...] = (
         join=max,
     ),
     Family(
+        "moq_cluster_redis_memory_bytes",
+        G,
+        "What Redis uses for its content. Only nodes that reach it themselves know; else 0.",
+        _status(lambda status: status.facts.memory_bytes),
+        join=max,
+    ),
+    Family(
+        "moq_cluster_redis_memory_limit_bytes",
+        G,
+        "What it may use: its `maxmemory`, or all memory of its machine where that sets no limit.",
+        _status(lambda status: status.facts.memory_limit_bytes),
+        join=max,
+    ),
+    Family(
         "moq_cluster_nodes",
         G,
         "Members, as this node sees them. Shared by all: read it by `max by (cluster, …)`.",

@@ -104,9 +104,11 @@ any track passes through it.
 | `appendonly` | `yes` | otherwise every node has to claim everything again after its restart |
 | `appendfsync` | `everysec` | a lost second is repaired by the nodes; `always` buys nothing |
 
-A relay that reaches it itself looks at version, policy and append-only file when it connects, warns
-in one line of each that is not so, and shows them as `moq_cluster_redis_faults`. It works all the
-same.
+A relay that reaches it itself looks at version, policy and append-only file when it connects and
+again every `cluster.renew`, warns in one line of each that is not so, and shows them as
+`moq_cluster_redis_faults`. It works all the same. `moq_cluster_redis_memory_bytes` is what Redis
+uses, and `moq_cluster_redis_memory_limit_bytes` is `maxmemory`: with `noeviction` Redis refuses
+writes when the two meet, and then no new broadcast is known elsewhere.
 
 ## How it is reached
 

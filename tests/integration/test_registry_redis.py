@@ -13,7 +13,7 @@ from moq_relay.cluster.acl import acl_rules
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
 from moq_relay.cluster.redis import RedisRoad
 from moq_relay.cluster.registry import Registry
-from moq_relay.cluster.road import Connected, RoadEvent
+from moq_relay.cluster.road import Connected, Looked, RoadEvent
 from moq_relay.transports.tls import generate
 from tests.chaos.wire import Wire
 from tests.contract.roads import QUICK, until
@@ -129,6 +129,24 @@ async def test_what_puts_the_registry_at_risk_is_said_once(tmp_path, caplog, opt
     assert facts.version.startswith("7.")
 
 
+async def test_what_is_changed_at_the_server_is_seen_while_the_road_is_up(
+    server: RedisServer, caplog
+):
+    async with nodes(road_to(server.url)) as (a,):
+        await until(lambda: a.status.isolated is None)
+        server.execute("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        await until(lambda: "maxmemory_policy" in a.status.facts.faults)
+        server.execute("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "64mb")
+        await until(lambda: "maxmemory_policy" not in a.status.facts.faults)
+        facts = a.status.facts
+        assert a.status.lost == 0
+
+    assert facts.memory_limit_bytes == 64 << 20
+    assert 0 < facts.memory_bytes < 64 << 20
+    said = [record.message for record in caplog.records if "at risk" in record.message]
+    assert sum("allkeys-lru" in line for line in said) == 1
+
+
 async def test_a_server_without_memory_keeps_what_it_has_and_takes_the_rest_later(
     server: RedisServer,
 ):
@@ -200,7 +218,8 @@ async def test_a_server_that_is_half_a_timeout_away_is_reached_and_stays_so(tmp_
         kinds = [type(event) for event in events]
         running_one.cancel()
 
-    assert kinds == [Connected]
+    assert kinds[0] is Connected
+    assert set(kinds[1:]) == {Looked}
 
 
 async def test_a_subscription_that_is_well_but_mute_is_found_and_laid_anew(

@@ -82,6 +82,20 @@ def test_each_thing_that_puts_the_registry_at_risk_is_one_warning(field, value, 
     assert word in warning
 
 
+@pytest.mark.parametrize(
+    ("info", "limit"),
+    [
+        ({"maxmemory": "2000", "total_system_memory": "9000"}, 2000),
+        ({"maxmemory": "0", "total_system_memory": "9000"}, 9000),
+        ({"maxmemory": "0"}, 0),
+    ],
+)
+def test_a_server_may_use_what_it_is_given_or_else_all_of_its_machine(info, limit):
+    facts = server_facts(GOOD | {"used_memory": "1500"} | info)
+
+    assert (facts.memory_bytes, facts.memory_limit_bytes) == (1500, limit)
+
+
 def test_valkey_is_known_by_its_own_version():
     facts = server_facts(GOOD | {"valkey_version": "9.1.2", "redis_version": "7.2.4"})
 
