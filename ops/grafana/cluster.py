@@ -2,7 +2,7 @@
 
 from ops.grafana.panels import Limit, Query, Row, board, heat, lines, matrix, number
 from ops.grafana.queries import CLUSTER, NODE, PAIR, RECORDED, mean, metric, quantile, rate
-from ops.prometheus.alerts import CLOCK_SECONDS, STALE_SECONDS
+from ops.prometheus.alerts import CLOCK_SECONDS, MEMORY_SHARE, STALE_SECONDS
 
 REGION = "{{relay_region}}"
 BETWEEN = "{{relay_region}} from {{peer_region}}"
@@ -226,6 +226,18 @@ REGISTRY = Row(
             "1 for each check that fails: older than 7.0, may evict, keeps no append-only file.",
             Query(f"max by (check) ({metric('moq_cluster_redis_faults')})", "{{check}}"),
             limit=Limit(1, "At 1", "change that setting of Redis.", "MoqRedisFault"),
+        ),
+        lines(
+            "Memory of Redis",
+            "percentunit",
+            "What Redis uses, of its maxmemory or else of its machine's memory.",
+            Query(
+                f"max({metric('moq_cluster_redis_memory_bytes')}\n"
+                f"/ ({metric('moq_cluster_redis_memory_limit_bytes')} > 0))",
+                "in use",
+            ),
+            limit=Limit(MEMORY_SHARE, "Above 80 %", "give Redis more.", "MoqRedisMemory"),
+            whole=1,
         ),
         lines(
             "Lost and found",

@@ -19,6 +19,7 @@ FAR_FACTOR = 2
 FAR_SECONDS = 0.020
 LATE_LOOP_SECONDS = 0.050
 FULL_SHARE = 0.80
+MEMORY_SHARE = 0.80
 SATURATED_SHARE = 0.85
 CLOCK_SECONDS = 0.010
 DAYS_TO_RENEW = 7
@@ -95,11 +96,11 @@ def _cluster(w: Windows) -> Iterator[Alert]:
         "MoqNodeFlapping",
         "ticket",
         "at once",
+        # Not their sum: who starts registers too.
         "sum by (cluster, instance) "
-        f"(increase(moq_cluster_registrations_total[{w['flapping']}]))\n"
-        "+ sum by (cluster, instance) "
-        f'(changes(process_start_time_seconds{{job="{JOB}"}}[{w["flapping"]}]))\n'
-        f"> {FLAPS}",
+        f"(increase(moq_cluster_registrations_total[{w['flapping']}])) > {FLAPS}\n"
+        "or sum by (cluster, instance) "
+        f'(changes(process_start_time_seconds{{job="{JOB}"}}[{w["flapping"]}])) > {FLAPS}',
         "{{ $labels.instance }} started or registered again and again.",
     )
     yield Alert(
@@ -193,6 +194,15 @@ def _registry(w: Windows) -> Iterator[Alert]:
         "5 minutes",
         "max by (cluster, check) (moq_cluster_redis_faults) > 0",
         "The Redis of {{ $labels.cluster }} is not set up as it should be: {{ $labels.check }}.",
+    )
+    yield Alert(
+        "MoqRedisMemory",
+        "ticket",
+        "5 minutes",
+        "max by (cluster) (moq_cluster_redis_memory_bytes\n"
+        f"/ (moq_cluster_redis_memory_limit_bytes > 0)) > {MEMORY_SHARE}",
+        "The Redis of {{ $labels.cluster }} has {{ $value | humanizePercentage }} of its memory "
+        "in use.",
     )
     yield Alert(
         "MoqAuditRepaired",

@@ -66,6 +66,8 @@ DAY = 86400
 RTT = "moq_relay_peer_rtt_seconds"
 PAIR = {"peer_region": "eu", "method": "probe"}
 LAG = "moq_relay_loop_lag_seconds_bucket"
+MEMORY = series("moq_cluster_redis_memory_bytes")
+MEMORY_LIMIT = series("moq_cluster_redis_memory_limit_bytes")
 
 
 def members(count):
@@ -102,6 +104,11 @@ HEALTHY = (
         series("moq_cluster_connected", "b", "eu"): always(1),
         series("moq_cluster_staleness_seconds"): always(1),
         series("moq_cluster_redis_faults", check="persistence"): always(0),
+        MEMORY: always(50),
+        MEMORY_LIMIT: always(100),
+        # Comes through a root: it knows nothing of Redis.
+        series("moq_cluster_redis_memory_bytes", "b", "eu"): always(0),
+        series("moq_cluster_redis_memory_limit_bytes", "b", "eu"): always(0),
         series("moq_cluster_registrations_total"): always(1),
         series("moq_cluster_audit_repairs_total", kind="ghost"): always(0),
         series("moq_cluster_clock_error_seconds"): always(0.002),
@@ -166,6 +173,7 @@ FIRES = {
         Case({series(FAULTS, check=check): then(0, 1)}, 7)
         for check in ("persistence", "maxmemory_policy", "version")
     ],
+    "MoqRedisMemory": [Case({MEMORY: then(50, 85)}, 7)],
     "MoqAuditRepaired": [Case({REPAIRS: then(0, 1)}, 3)],
     "MoqRegionFar": [Case(round_trips(10, 60), 15)],
     "MoqClockUnsure": [Case({series("moq_cluster_clock_error_seconds"): then(0.002, 0.02)}, 12)],
@@ -206,7 +214,15 @@ QUIET = {
                 series("moq_cluster_registrations_total"): f"1x{HOUR} 0 1x40 0 1x{LONG}",
             },
             20,
-        )
+        ),
+        # Four times is not more than four, though each start is a registration as well.
+        Case(
+            {
+                process("start_time_seconds"): f"5x{HOUR} 3700x15 3900x15 4100x15 4300x{LONG}",
+                series("moq_cluster_registrations_total"): f"1x{HOUR} " + "0 1x14 " * 4,
+            },
+            16,
+        ),
     ],
     "MoqDrainStuck": [Case({DRAINING: then(0, 1)}, 8)],
     "MoqBroadcastSilent": [
@@ -235,6 +251,11 @@ QUIET = {
         Case({series("moq_cluster_staleness_seconds"): then(1, 8)}, 10),
     ],
     "MoqRedisFault": [Case({series(FAULTS, check="persistence"): then(0, 1)}, 4)],
+    "MoqRedisMemory": [
+        Case({MEMORY: then(50, 79)}, 10),
+        # Nobody knows how much there may be.
+        Case({MEMORY: always(85), MEMORY_LIMIT: always(0)}, 10),
+    ],
     "MoqAuditRepaired": [Case({REPAIRS: always(7)}, 10)],
     "MoqRegionFar": [Case(round_trips(10, 25), 15), Case(round_trips(50, 90), 15)],
     "MoqClockUnsure": [
