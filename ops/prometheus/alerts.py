@@ -63,26 +63,31 @@ def alerts(w: Windows) -> Iterator[Alert]:
 
 
 def _cluster(w: Windows) -> Iterator[Alert]:
+    no_root = "moq:cluster_nodes_up:count > 0\nunless on (cluster) moq:roots:count"
+    lost = (
+        "moq:cluster_nodes_up:count\n"
+        f"<= 0.5 * max_over_time(moq:cluster_nodes_up:count[{w['past']}])"
+    )
     yield Alert(
         "MoqRelayDown",
         "page",
         "2 minutes",
-        f'up{{job="{JOB}"}} == 0',
+        # Somebody is woken by what that means for the cluster, and looks at every relay then.
+        f'up{{job="{JOB}"}} == 0\nunless on (cluster) ({no_root})\nunless on (cluster) ({lost})',
         "{{ $labels.instance }} does not answer.",
     )
     yield Alert(
         "MoqRootMissing",
         "page",
         "2 minutes",
-        "moq:cluster_nodes_up:count > 0\nunless on (cluster) moq:roots:count",
+        no_root,
         "No root of {{ $labels.cluster }} answers: new nodes can't join through one.",
     )
     yield Alert(
         "MoqNodesLost",
         "page",
         "2 minutes",
-        "moq:cluster_nodes_up:count\n"
-        f"<= 0.5 * max_over_time(moq:cluster_nodes_up:count[{w['past']}])",
+        lost,
         "{{ $labels.cluster }} has {{ $value }} nodes, at most half of what it had.",
     )
     yield Alert(

@@ -151,9 +151,10 @@ FAULTS = "moq_cluster_redis_faults"
 FIRES = {
     "MoqRelayDown": [Case({up("b"): then(1, 0)}, 4)],
     "MoqRootMissing": [
-        Case({series("moq_cluster_canary_seconds_count", "a"): f"0+1x{HOUR - 1} stale"}, 4)
+        Case({series("moq_cluster_canary_seconds_count", "a"): f"0+1x{HOUR - 1} stale"} | down, 4)
+        for down in ({}, {up("a"): then(1, 0)})
     ],
-    "MoqNodesLost": [Case(members(2), 4)],
+    "MoqNodesLost": [Case(members(2) | down, 4) for down in ({}, {up("b"): then(1, 0)})],
     "MoqNodeMissing": [Case(members(3), 12)],
     "MoqNodeFlapping": [
         Case({series("moq_cluster_registrations_total"): f"1x{HOUR} 1+1x10 11x{LONG}"}, 6),
