@@ -1,15 +1,21 @@
 """What a peer may see and publish here: from the URL it came by, and the token it brought."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import parse_qsl, unquote
 
 from moq_relay.cluster.address import node_url
 from moq_relay.cluster.targets import CHALLENGE, LINK, REGISTER, TOKEN
-from moq_relay.daemon.tokens import Claims, Key
+from moq_relay.daemon.jwk import Key, named_key
+from moq_relay.daemon.keys import Keyring, keyring
+from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.tokens import Claims, Rules, verify
 from moq_relay.daemon.values import Public
 from moq_relay.errors import Unauthorized, WireError
 from moq_relay.relay.access import Access, Holder
 from moq_relay.relay.path import covers, normalise
+from moq_relay.sessions.context import Later
 
 OPEN = 'set auth.public = "" to allow everybody everything'
 """The way out for whoever configured nothing."""
@@ -36,31 +42,55 @@ class Authority:
         self,
         public: Public | None,
         *,
-        key: Key | None = None,
+        keys: Keyring | None = None,
+        rules: Rules | None = None,
         shared_token: bool = False,
         challenged: Callable[[str], bool] = lambda _challenge: False,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """Take the settings.
 
         Args:
-            key: which verifies tokens; without one they are refused.
+            keys: which verify tokens; without them tokens are refused.
+            rules: what tokens have to say besides.
             shared_token: whether a token that names no node makes its bearer a node.
             challenged: whether a root was told that this process can answer a challenge.
+            now: unix seconds, of the clock that those who sign tokens have too.
         """
         self._public = public or Public()
-        self._key = key
+        self._keys = keys
+        self._rules = rules or Rules()
         self._shared_token = shared_token
         self._challenged = challenged
+        self._now = now
+
+    @classmethod
+    def of(cls, loaded: Loaded, challenged: Callable[[str], bool]) -> "Authority":
+        """That of a relay with these settings.
+
+        Raises:
+            ConfigError: the key that they name cannot be used.
+        """
+        settings = loaded.settings
+        auth = settings.auth
+        return cls(
+            auth.public,
+            keys=keyring(loaded),
+            rules=Rules(auth.issuer, auth.audience, auth.max_lifetime),
+            shared_token=settings.cluster.shared_token,
+            challenged=challenged,
+        )
 
     @property
     def refuses_all(self) -> bool:
         """Whether nobody may do anything."""
-        return self._key is None and not self._public.publish and not self._public.subscribe
+        return self._keys is None and not self._public.publish and not self._public.subscribe
 
-    def authorise(self, target: str) -> Access:
+    def authorise(self, target: str) -> Access | Later:
         """The rights of a peer that came by ``target``, ``/path?query`` or empty.
 
-        The path becomes the session's root, and no right reaches above it.
+        The path becomes the session's root, and no right reaches above it. Where the key of its
+        token has to be looked up, the rights come later.
 
         Raises:
             Unauthorized: nothing below that path is allowed, or it is no path.
@@ -72,35 +102,56 @@ class Authority:
             if not self._challenged(asked[CHALLENGE]):
                 raise Unauthorized("this process was not challenged")
             return Access(root, (), (), challenge=asked[CHALLENGE])
-        return self._grant(
-            root,
+        return self._rights(
             asked.get(TOKEN),
-            register=_node(asked.get(REGISTER)),
-            local_only=LINK in asked,
+            partial(
+                self._grant,
+                root,
+                register=_node(asked.get(REGISTER)),
+                local_only=LINK in asked,
+            ),
         )
 
-    def below(self, root: str, token: str | None = None) -> Access:
+    async def below(self, root: str, token: str | None = None) -> Access:
         """The rights of a peer whose root is ``root``, a path.
 
         Raises:
             Unauthorized: nothing below it is allowed.
         """
-        return self._grant(root, token)
+        found = self._rights(token, partial(self._grant, root))
+        return found if isinstance(found, Access) else await found()
+
+    def _rights(
+        self, token: str | None, grant: Callable[[Claims | None], Access]
+    ) -> Access | Later:
+        """What ``grant`` makes of the claims of ``token``; None of who has none."""
+        if not token:
+            return grant(None)
+        if self._keys is None:
+            raise Unauthorized("this relay takes no tokens")
+        kid = named_key(token)
+        known = self._keys.find(kid)
+        if known is not None:
+            return grant(self._claims(token, known))
+        return partial(self._look_up, self._keys, kid, token, grant)
+
+    async def _look_up(
+        self, keys: Keyring, kid: str | None, token: str, grant: Callable[[Claims | None], Access]
+    ) -> Access:
+        return grant(self._claims(token, await keys.look_up(kid)))
+
+    def _claims(self, token: str, keys: Sequence[Key]) -> Claims:
+        return verify(token, keys, self._rules, self._now())
 
     def _grant(
         self,
         root: str,
-        token: str | None,
+        said: Claims | None,
         *,
         register: str | None = None,
         local_only: bool = False,
     ) -> Access:
-        if not token:
-            claims = Claims(self._public.publish, self._public.subscribe)
-        elif self._key is None:
-            raise Unauthorized("this relay takes no tokens")
-        else:
-            claims = self._key.verify(token)
+        claims = said or Claims(self._public.publish, self._public.subscribe)
         # Nodes are nodes of the whole cluster: below some path nobody is one.
         cluster = claims.cluster and not root and self._names_its_node(claims)
         if register is not None:
@@ -113,14 +164,15 @@ class Authority:
             node=claims.node if cluster else None,
             register=register,
             local_only=local_only,
+            expires=claims.expires,
             credential=claims.credential,
             holder=Holder(claims.root or root.partition("/")[0], claims.token, claims.subject),
         )
         if not access.publish and not access.subscribe and not cluster:
             raise Unauthorized(
-                f"the token allows nothing below /{root}"
-                if token
-                else f"nothing below /{root} is public"
+                f"nothing below /{root} is public"
+                if said is None
+                else f"the token allows nothing below /{root}"
             )
         return access
 

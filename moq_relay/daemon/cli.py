@@ -12,6 +12,7 @@ from moq_relay.daemon import asking, certs, changing, clustering, dev, logs
 from moq_relay.daemon.certificates import obtain
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
+from moq_relay.daemon.keys import keyring
 from moq_relay.daemon.load import command as measuring
 from moq_relay.daemon.process import run
 from moq_relay.daemon.sources import load, read_environment, read_file
@@ -62,7 +63,7 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     warnings += clustering.warnings(loaded)
     if command.name == "check":
         obtain(loaded)
-        clustering.key(loaded)
+        keyring(loaded)
         clustering.trust(loaded)
         clustering.server(loaded)
         sys.stdout.write(in_force(loaded))

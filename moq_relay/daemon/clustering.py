@@ -10,7 +10,7 @@ from moq_relay.cluster.records import Offer
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.sources import Loaded
-from moq_relay.daemon.tokens import Key, read_token
+from moq_relay.daemon.tokens import read_token
 from moq_relay.errors import ConfigError
 from moq_relay.transports.quic.dialer import Trust
 from moq_relay.transports.tls import read_certificates
@@ -126,23 +126,6 @@ def warnings(loaded: Loaded) -> list[str]:
             "stays here"
         )
     return found
-
-
-def key(loaded: Loaded) -> Key | None:
-    """The key of ``auth.key``; None without one.
-
-    Raises:
-        ConfigError: it cannot be used.
-    """
-    name = loaded.settings.auth.key
-    if name is None:
-        return None
-    if "://" in name:
-        raise ConfigError(f"{loaded.where('auth.key')} = {name}: a URL is not supported; save it")
-    try:
-        return Key.read(Path(name))
-    except ConfigError as error:
-        raise ConfigError(f"{loaded.where('auth.key')} = {error}") from error
 
 
 def trust(loaded: Loaded) -> Trust:

@@ -52,6 +52,11 @@ OptionalSize = Annotated[
 ]
 Seconds = Annotated[float, BeforeValidator(values.seconds), Form('seconds, or text like `"500ms"`')]
 Duration = Annotated[Seconds, AfterValidator(values.above_zero)]
+OptionalDuration = Annotated[
+    float | None,
+    BeforeValidator(values.optional_duration),
+    Form('seconds, or text like `"24h"`'),
+]
 Count = Annotated[
     int,
     BeforeValidator(values.count),

@@ -6,7 +6,7 @@ from moq_relay.daemon.clients import role
 from moq_relay.daemon.drain import LINK
 from moq_relay.errors import Draining
 from moq_relay.relay.access import Access
-from moq_relay.sessions.context import Authorise
+from moq_relay.sessions.context import Authorise, Later
 from moq_relay.sessions.lite.goaway import ask_to_go, cut_off
 from moq_relay.sessions.lite.session import LiteSession
 
@@ -57,12 +57,21 @@ def doorkeeper(
     for everybody else, who get ``Draining``.
     """
 
-    def ask(target: str) -> Access:
-        access = authorise(target)
+    def admit(access: Access) -> Access:
         node = access.local_only or access.register or access.challenge
         if closed() and not node:
             refused()
             raise Draining("the relay is draining; connect again, to another one")
         return access
+
+    def ask(target: str) -> Access | Later:
+        found = authorise(target)
+        if isinstance(found, Access):
+            return admit(found)
+
+        async def later() -> Access:
+            return admit(await found())
+
+        return later
 
     return ask

@@ -11,6 +11,7 @@ from aiohttp import web
 from moq_relay.cluster.targets import TOKEN
 from moq_relay.daemon.auth import Authority, bearer
 from moq_relay.daemon.demo import CLOCK, PATH, RATE, SCENE
+from moq_relay.daemon.values import loopback
 from moq_relay.errors import (
     ControlTimeout,
     DeliveryTimeout,
@@ -160,7 +161,7 @@ class PublicHttp:
 
     async def _announced(self, request: web.Request) -> web.Response:
         prefix = normalise(request.match_info.get("prefix", ""))
-        access = self._authority.below(prefix, _token(request))
+        access = await self._authority.below(prefix, _token(request))
         if not access.subscribe:
             raise Unauthorized(f"nothing below /{prefix} may be watched")
         paths = [path for path in self._origin.paths(prefix) if access.may_subscribe(path)]
@@ -169,7 +170,8 @@ class PublicHttp:
     async def _fetch(self, request: web.Request) -> web.Response:
         path, _, track = request.match_info["path"].rpartition("/")
         path = normalise(path)
-        if not self._authority.below(path, _token(request)).may_subscribe(path):
+        access = await self._authority.below(path, _token(request))
+        if not access.may_subscribe(path):
             raise Unauthorized(f"/{path} may not be watched")
         sequence = _sequence(request.query.get("group"))
         if not self._fetches_free:
@@ -236,7 +238,13 @@ def page(name: str, kind: str, headers: Mapping[str, str] = PAGE) -> Answer:
 
 
 def _token(request: web.Request) -> str | None:
-    return bearer(request.headers.get("Authorization")) or request.query.get(TOKEN)
+    token = bearer(request.headers.get("Authorization")) or request.query.get(TOKEN)
+    if token and not request.secure and not loopback(request.remote or ""):
+        raise Unauthorized(
+            "a token may not come over plain HTTP from another machine, where others can read it: "
+            "make a new one, and ask by way of a proxy with TLS on the relay's machine"
+        )
+    return token
 
 
 def _sequence(text: str | None) -> int | None:

@@ -78,12 +78,7 @@ class Node:
         self._certificates = certificates
         self._counters = Counters()
         challenges = Challenges()
-        self._authority = Authority(
-            settings.auth.public,
-            key=clustering.key(loaded),
-            shared_token=settings.cluster.shared_token,
-            challenged=challenges.__contains__,
-        )
+        self._authority = Authority.of(loaded, challenges.__contains__)
         self._cluster: Cluster | None = None
         self.origin = Origin(
             1 + secrets.randbelow(2**62 - 1),

@@ -21,6 +21,7 @@ from moq_relay.daemon.forms import (
     Listeners,
     LogFormat,
     OptionalAddress,
+    OptionalDuration,
     OptionalText,
     Seconds,
     Secret,
@@ -125,8 +126,21 @@ class Auth(Section):
 
     key: File = Field(
         default=None,
-        description="JWK file with the key that signs tokens (`kty` oct, `alg` HS256). A token "
-        "comes as `?jwt=` in the URL of a session, or in a header `Authorization: Bearer`.",
+        description="JWK file with the key that signs tokens. A token comes as `?jwt=` in the URL "
+        "of a session, or in a header `Authorization: Bearer` (docs/auth.md).",
+    )
+    issuer: OptionalText = Field(
+        default=None, description="What a token must have as `iss`. Unset: that is not looked at."
+    )
+    audience: Texts = Field(
+        default=(),
+        description="Of these a token must have one as `aud`. Unset: a token that has any is "
+        "refused.",
+    )
+    max_lifetime: OptionalDuration = Field(
+        default=None,
+        description="How long a token may live, from its `iat`, or from its use where it has none, "
+        "to its `exp`, which it must have then. Unset: for ever.",
     )
     public: Everybody = Field(
         default=None,

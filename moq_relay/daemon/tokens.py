@@ -1,34 +1,21 @@
-"""Tokens: JSON Web Tokens signed with the key of ``auth.key``, and what they allow."""
+"""Tokens: JSON Web Tokens (RFC 7519), and what they allow."""
 
-import base64
-import binascii
 import hashlib
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jwt
-
 from moq_relay.cluster.address import node_url
+from moq_relay.daemon.jwk import Key, NotThisKeys, prefixes, read_text
 from moq_relay.errors import ConfigError, Unauthorized, WireError
-from moq_relay.relay.path import join, normalise
 
-ALGORITHMS = ("HS256",)
-SMALLEST_SECRET = 32
-"""Bytes; a shorter one than the hash can be found by trying (RFC 7518 section 3.2)."""
 HASH_DIGITS = 32
 """Of the SHA-256 that stands for a token's ``jti`` or ``sub``: as many as no two names share."""
-SCOPE = "scope"
-"""Where a key restricts the tokens it signs; not to honour it would widen them."""
-OPTIONS: Any = {
-    "verify_aud": False,
-    "verify_iss": False,
-    "verify_sub": False,
-    "verify_jti": False,
-    "verify_exp": True,
-    "verify_nbf": True,
-}
+LEEWAY = 5.0
+"""Seconds by which the clock of who signs may be ahead. A token's end has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +28,8 @@ class Claims:
     """The bearer is a node of the cluster."""
     node: str | None = None
     """The URL of that very node."""
+    expires: float | None = None
+    """Unix seconds from which on it says nothing; None: it never ends."""
     credential: str = ""
     """Tells tokens apart, and cannot be used as one."""
     root: str = ""
@@ -50,80 +39,39 @@ class Claims:
     """Hash of ``sub``."""
 
 
-class Key:
-    """A JWK that verifies tokens. Which algorithm they have the key says, never the token."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a token has to say besides."""
 
-    def __init__(self, algorithm: str, secret: bytes) -> None:
-        self._algorithm = algorithm
-        self._secret = secret
-        self._codec = jwt.PyJWT()
+    issuer: str | None = None
+    """``iss``; None: anybody's."""
+    audience: tuple[str, ...] = field(default=())
+    """One of them has to be in ``aud``; empty: there must be none."""
+    max_lifetime: float | None = None
+    """Seconds from ``iat``, or where that is missing from now, until ``exp``."""
 
-    @classmethod
-    def read(cls, path: Path) -> "Key":
-        """Read a JWK file: JSON, or JSON in base64url as ``moq-token-cli`` writes it.
 
-        Raises:
-            ConfigError: it cannot be read or used; the text never has what the file holds.
-        """
+def verify(token: str, keys: Sequence[Key], rules: Rules, now: float) -> Claims:
+    """What ``token`` says, at ``now`` in unix seconds.
+
+    Raises:
+        Unauthorized: no key signed it, it is not valid now or here, or it says what cannot be.
+    """
+    for key in keys:
         try:
-            text = path.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is not a JWK") from error
-        return cls.of(_json(text), str(path))
-
-    @classmethod
-    def of(cls, jwk: Any, name: str) -> "Key":
-        """The key that a JWK stands for; ``name`` is for the error.
-
-        Raises:
-            ConfigError: it cannot be used.
-        """
-        if not isinstance(jwk, dict) or "alg" not in jwk:
-            raise ConfigError(f"{name}: is not a JWK with an alg")
-        # Keys from before moq-token wrote a kty are secrets.
-        kind, algorithm = jwk.get("kty", "oct"), jwk["alg"]
-        if algorithm not in ALGORITHMS or kind != "oct":
-            known = ", ".join(ALGORITHMS)
-            have = f"kty {kind!r} and alg {algorithm!r}"
-            raise ConfigError(f'{name}: has {have}; this relay takes kty "oct" with alg {known}')
-        if "verify" not in jwk.get("key_ops", ["verify"]):
-            raise ConfigError(f"{name}: its key_ops do not allow to verify")
-        if jwk.get(SCOPE) is not None:
-            raise ConfigError(f"{name}: restricts its tokens by a scope; that is not supported")
-        secret = _base64url(jwk.get("k"))
-        if secret is None:
-            raise ConfigError(f"{name}: its k is not base64url")
-        if len(secret) < SMALLEST_SECRET:
-            raise ConfigError(
-                f"{name}: its secret has {len(secret)} bytes; {algorithm} needs {SMALLEST_SECRET}"
-            )
-        return cls(algorithm, secret)
-
-    def verify(self, token: str) -> Claims:
-        """What ``token`` says.
-
-        Raises:
-            Unauthorized: it is not signed with this key, not valid now, or says what cannot be.
-        """
-        try:
-            said = self._codec.decode(
-                token, self._secret, algorithms=[self._algorithm], options=OPTIONS
-            )
-        except jwt.ExpiredSignatureError as error:
-            raise Unauthorized("the token has expired") from error
-        except jwt.ImmatureSignatureError as error:
-            raise Unauthorized("the token is not valid yet") from error
-        except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
-            raise Unauthorized("the token is not signed with this relay's key") from error
-        except (jwt.PyJWTError, ValueError) as error:
-            raise Unauthorized("the token cannot be read") from error
-        return _claims(said, hashlib.sha256(token.encode()).hexdigest())
-
-    def sign(self, **claims: Any) -> str:
-        """A token that says ``claims``; for a cluster on one machine, and tests."""
-        return self._codec.encode(claims, self._secret, algorithm=self._algorithm)
+            payload = key.opened(token)
+        except NotThisKeys:
+            continue
+        said = _object(payload)
+        _judge(said, rules, now)
+        claims = _claims(said, hashlib.sha256(token.encode()).hexdigest())
+        if key.scope is not None:
+            if claims.cluster:
+                raise Unauthorized("the token's key has a scope, so it makes no node")
+            if not key.scope.allows(claims.publish, claims.subscribe):
+                raise Unauthorized("the token allows more than the scope of its key")
+        return claims
+    raise Unauthorized("the token is not signed with this relay's key")
 
 
 def read_token(path: Path) -> str:
@@ -132,25 +80,65 @@ def read_token(path: Path) -> str:
     Raises:
         ConfigError: it cannot be read, or holds none.
     """
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: holds no token") from error
+    token = read_text(path)
     if token.count(".") != 2 or not token.isascii() or any(map(str.isspace, token)):
         raise ConfigError(f"{path}: holds no token")
     return token
 
 
-def _unreadable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}")
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise Unauthorized("the token cannot be read") from error
+    if not isinstance(said, dict):
+        raise Unauthorized("the token cannot be read")
+    return said
+
+
+def _judge(said: dict[str, Any], rules: Rules, now: float) -> None:
+    """Whether the token is valid at ``now``, and meant for this relay."""
+    expires, issued, begins = (_moment(said, name) for name in ("exp", "iat", "nbf"))
+    if expires is not None and now >= expires:
+        raise Unauthorized("the token has expired")
+    if any(moment is not None and moment > now + LEEWAY for moment in (issued, begins)):
+        raise Unauthorized("the token is not valid yet")
+    if rules.max_lifetime is not None:
+        if expires is None:
+            raise Unauthorized("the token has no exp, and this relay takes none without")
+        if expires - (now if issued is None else issued) > rules.max_lifetime:
+            raise Unauthorized(f"the token lives longer than {rules.max_lifetime:g} s")
+    if rules.issuer is not None and said.get("iss") != rules.issuer:
+        raise Unauthorized("the token is not from this relay's issuer")
+    audience = said.get("aud")
+    if audience is None and not rules.audience:
+        return
+    listed = audience if isinstance(audience, list) else [audience]
+    if not any(one in rules.audience for one in listed if isinstance(one, str)):
+        raise Unauthorized("the token is not for this relay: its aud is another one")
+
+
+def _moment(said: dict[str, Any], name: str) -> float | None:
+    """Unix seconds; infinity and such would pass each comparison."""
+    value = said.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unauthorized(f"the token's {name} is no time")
+    try:
+        moment = float(value)
+    except OverflowError as error:
+        raise Unauthorized(f"the token's {name} is no time") from error
+    if not math.isfinite(moment):
+        raise Unauthorized(f"the token's {name} is no time")
+    return moment
 
 
 def _claims(said: dict[str, Any], credential: str) -> Claims:
     root, cluster, node = said.get("root", ""), said.get("cluster", False), said.get("node")
     if not isinstance(root, str):
         raise Unauthorized("the token's root is no path")
+    whole = _prefixes("", root, "root")[0]
     if not isinstance(cluster, bool):
         raise Unauthorized("the token's cluster is neither true nor false")
     if node is not None and not isinstance(node, str):
@@ -166,8 +154,9 @@ def _claims(said: dict[str, Any], credential: str) -> Claims:
         subscribe=_prefixes(root, said.get("get", ()), "get"),
         cluster=cluster,
         node=named,
+        expires=_moment(said, "exp"),
         credential=credential,
-        root=_prefixes("", root, "root")[0],
+        root=whole,
         token=_hashed(said.get("jti")),
         subject=_hashed(said.get("sub")),
     )
@@ -181,30 +170,9 @@ def _hashed(name: Any) -> str | None:
 
 
 def _prefixes(root: str, value: Any, name: str) -> tuple[str, ...]:
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
-        raise Unauthorized(f"the token's {name} is neither a path nor a list of paths")
     try:
-        full = [normalise(join(normalise(root), normalise(one))) for one in listed]
+        return prefixes(root, value)
+    except TypeError as error:
+        raise Unauthorized(f"the token's {name} is neither a path nor a list of paths") from error
     except WireError as error:
         raise Unauthorized(f"the token's {name} is no path: {error}") from error
-    return tuple(dict.fromkeys(full))
-
-
-def _json(text: str) -> Any:
-    if not text.startswith("{"):
-        text = (_base64url(text) or b"").decode("utf-8", "replace")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _base64url(text: Any) -> bytes | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        padded = text + "=" * (-len(text) % 4)
-        return base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        return None

@@ -38,6 +38,15 @@ SWITCHES = {"true": True, "1": True, "yes": True, "on": True} | dict.fromkeys(
 )
 
 
+def loopback(host: str) -> bool:
+    """Whether a name or an IP address is one of those by which a machine reaches itself."""
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
 class Address(NamedTuple):
     """Where to listen."""
 
@@ -50,10 +59,7 @@ class Address(NamedTuple):
     @property
     def loopback(self) -> bool:
         """Whether only this machine reaches it."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost" or self.host.endswith(".localhost")
+        return loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +302,11 @@ def line_target(value: Any) -> str:
 def seconds(value: Any) -> float:
     """Seconds: a number, or text with a unit."""
     return _quantity(value, TIMES, 'must be a time in seconds, like 5, 0.5 or "500ms"')
+
+
+def optional_duration(value: Any) -> float | None:
+    """Seconds above zero; an empty text is none."""
+    return None if value is None or value == "" else above_zero(seconds(value))
 
 
 def count(value: Any) -> int:

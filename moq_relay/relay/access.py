@@ -35,6 +35,8 @@ class Access:
     """The peer came only to ask whether this process is the one that wants to join there."""
     local_only: bool = False
     """The peer is another node's link: it gets what publishers connected here have, only."""
+    expires: float | None = None
+    """Unix seconds from which on the peer may do nothing; None: they never end."""
     credential: str = ""
     """Tells tokens apart, and cannot be used as one."""
     holder: Holder = field(default=Holder(), compare=False)

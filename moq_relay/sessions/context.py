@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from moq_relay.sessions.streams import RequestStream
     from moq_relay.wire.lite.messages import Role
 
-Authorise = Callable[[str], Access]
+Later = Callable[[], Awaitable[Access]]
+"""Rights that take time to be known; raises ``Unauthorized``."""
+Authorise = Callable[[str], Access | Later]
 """``/path?query`` of a session to its rights; raises ``Unauthorized``."""
 Resolve = Callable[[str], Awaitable[None]]
 """Returns once some broadcast covers a path, or when it is clear that none will soon."""

@@ -17,6 +17,7 @@ from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.rootroad import RootRoad
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon.auth import Authority
+from moq_relay.daemon.keys import OneKey
 from moq_relay.errors import MoqError
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
@@ -46,7 +47,10 @@ class Relay:
         self.challenges = Challenges()
         self.came = []
         authority = Authority(
-            None, key=KEY, shared_token=shared_token, challenged=self.challenges.__contains__
+            None,
+            keys=OneKey(KEY),
+            shared_token=shared_token,
+            challenged=self.challenges.__contains__,
         )
 
         def authorise(target):

@@ -12,7 +12,8 @@ from moq_relay.cluster.joining import Challenges, Joiner, was_challenged
 from moq_relay.cluster.memory import MemoryRoad, MemoryStore
 from moq_relay.cluster.road import Road
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.tokens import Key
+from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.keys import OneKey
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
@@ -24,7 +25,7 @@ from moq_relay.transports.memory import Memory, pair
 from moq_relay.transports.quic.dialer import DialFailed
 from moq_relay.wire.lite.versions import LITE_05, VERSIONS
 
-KEY = Key("HS256", b"k" * 32)
+KEY = Key("HS256", b"k" * 32, b"k" * 32)
 FAR = "192.0.2.1"
 
 
@@ -82,7 +83,7 @@ class Street:
         loop = asyncio.get_running_loop()
         counters, challenges = Counters(), Challenges()
         authority = Authority(
-            public, key=KEY, shared_token=shared_token, challenged=challenges.__contains__
+            public, keys=OneKey(KEY), shared_token=shared_token, challenged=challenges.__contains__
         )
         origin = Origin(
             len(self.houses) + 1, Cache(CacheLimits(), counters), loop.time, loop.call_later

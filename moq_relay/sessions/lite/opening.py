@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from moq_relay.errors import ProtocolViolation, Unauthorized, VersionMismatch, WireError
 from moq_relay.relay.access import Access
-from moq_relay.sessions.context import Context, Use
+from moq_relay.sessions.context import Context, Later, Use
 from moq_relay.sessions.streams import RequestStream
 from moq_relay.wire import varint
 from moq_relay.wire.lite.messages import (
@@ -55,13 +55,16 @@ class Opening:
         self._setup_seen = False
         self._session_stream: int | None = None
         features = session.version.features
-        self._silent = not features.setup_stream and not features.inband_setup
+        self._greeted = not features.setup_stream and not features.inband_setup
+        """Whether the peer's setup was read, or its version has none."""
+        self._role: Role | None = None
+        self._later: Later | None = None
+        """The peer's rights, while they have to be waited for."""
         if dialled:
             self._grant(Access(publish=(), subscribe=()) if use.quiet else Access())
-        elif target is not None or self._silent:
-            self._grant(context.authorise(target or ""))
-        if self._silent:
-            self._finished.set()
+        elif target is not None or self._greeted:
+            self._later = self._admit(target or "")
+        self._advance()
 
     @property
     def leaves(self) -> bool:
@@ -90,10 +93,12 @@ class Opening:
             session.transport.send(stream, message, fin=True)
         elif features.inband_setup and self.dialled:
             await self._offer()
+        if self._later is not None:
+            await self._wait(self._later)
         await self._finished.wait()
 
     async def done(self) -> None:
-        """Wait until the peer's SETUP was read, where the version has one."""
+        """Wait until the peer's rights are known, and its SETUP was read where it has one."""
         await self._finished.wait()
 
     # SETUP streams.
@@ -120,19 +125,57 @@ class Opening:
         setup = found[0]
         assert isinstance(setup, Setup)
         self._accept(setup)
-        self._finished.set()
+        self._greet()
         return True
 
     def _accept(self, setup: Setup) -> None:
         session = self._session
         if not self.dialled:
-            if self._target is None:
-                self._grant(self._context.authorise(setup.path or ""))
-            elif setup.path is not None:
+            if self._target is not None and setup.path is not None:
                 raise ProtocolViolation("a path in SETUP where the URL carries it")
-            self._take_role(setup.role)
+            self._role = setup.role
+            if self._target is None:
+                self._admit_later(setup.path or "")
+            elif self.granted:
+                self._take_role(setup.role)
         session.publisher.hop = session.subscriber.hop = setup.hop
         session.subscriber.link_cost = setup.cost
+
+    def _greet(self) -> None:
+        self._greeted = True
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._greeted and self.granted:
+            self._finished.set()
+
+    # Rights.
+
+    def _admit(self, target: str) -> Later | None:
+        """Give the peer the rights of who comes by ``target``, or say what to wait for.
+
+        Raises:
+            Unauthorized: nobody may enter there.
+        """
+        found = self._context.authorise(target)
+        if not isinstance(found, Access):
+            return found
+        self._enter(found)
+        return None
+
+    def _admit_later(self, target: str) -> None:
+        """The same in a session that runs already."""
+        later = self._admit(target)
+        if later is not None:
+            self._session.spawn(self._wait(later), "rights")
+
+    async def _wait(self, later: Later) -> None:
+        self._enter(await later())
+        self._advance()
+
+    def _enter(self, access: Access) -> None:
+        self._grant(access)
+        self._take_role(self._role)
 
     def _take_role(self, role: Role | None) -> None:
         access = self._session.publisher.access
@@ -169,10 +212,10 @@ class Opening:
         if inband(offer, [version]) is None or version.wire_number is None:
             raise VersionMismatch("no version in common")
         if self._target is None:
-            self._grant(self._context.authorise(_path(offer)))
+            self._admit_later(_path(offer))
         self._session_stream = request.stream
         request.write(ServerSetup(version.wire_number))
-        self._finished.set()
+        self._greet()
         await self._stand(request)
 
     async def _offer(self) -> None:
@@ -189,7 +232,7 @@ class Opening:
         if answer.version != version.wire_number:
             raise VersionMismatch("the peer took a version that was not offered")
         self._session.spawn(self._stand(request), "session-stream")
-        self._finished.set()
+        self._greet()
 
     async def _stand(self, request: RequestStream) -> None:
         """The first request stream stands for the session until the peer ends it."""

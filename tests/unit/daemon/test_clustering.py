@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from moq_relay.daemon.check import in_force
 from moq_relay.daemon.cli import main
 from moq_relay.daemon.flags import parse
 from moq_relay.daemon.sources import load, read_environment, read_file
+from moq_relay.daemon.tokens import Rules, verify
 from moq_relay.errors import ConfigError
 from tests.unit.daemon.test_tokens import KEY, jwk
 
@@ -91,7 +93,7 @@ def test_the_old_and_the_new_names_of_the_seed_work(settle, text, environment, a
     part = clustering.part(settle(text, environment, arguments))
 
     assert (part.mode, part.node, part.roots) == ("through", N1, (A,))
-    assert KEY.verify(part.token).node == N1
+    assert verify(part.token, [KEY], Rules(), time.time()).node == N1
 
 
 def test_a_name_and_its_alias_in_one_file_contradict_each_other(settle):
@@ -236,17 +238,6 @@ def test_only_a_root_without_a_redis_starts_a_server(settle):
 
 def test_nothing_is_warned_of_without_need(settle):
     assert clustering.warnings(settle()) == []
-
-
-def test_the_key_of_tokens_is_read_from_its_file(settle, tmp_path):
-    key = clustering.key(settle('[auth]\nkey = "key.jwk"\n'))
-
-    assert key.verify(KEY.sign(get="")).subscribe == ("",)
-    assert clustering.key(settle()) is None
-    (tmp_path / "key.jwk").write_text("{}")
-    for name, said in [("key.jwk", "is not a JWK"), ("https://a/k", "a URL is not supported")]:
-        with pytest.raises(ConfigError, match=f"auth.key = {name}: {said}"):
-            clustering.key(settle(f'[auth]\nkey = "{name}"\n'))
 
 
 def test_certificates_of_others_are_checked_unless_that_is_disabled(settle, tmp_path):

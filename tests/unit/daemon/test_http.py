@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from moq_relay.daemon.auth import Authority
 from moq_relay.daemon.http import PublicHttp
-from moq_relay.daemon.tokens import Key
+from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.keys import OneKey
 from moq_relay.daemon.values import Public
 from moq_relay.errors import (
     ControlTimeout,
@@ -179,8 +181,8 @@ async def test_a_token_opens_what_is_not_public(source):
     origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
     for path in ("room/a", "room/b", "hall/c"):
         origin.announce(path, Route(source))
-    key = Key("HS256", b"s" * 32)
-    public = PublicHttp(origin, Authority(None, key=key), lambda: "0" * 64)
+    key = Key("HS256", b"s" * 32, b"s" * 32)
+    public = PublicHttp(origin, Authority(None, keys=OneKey(key)), lambda: "0" * 64)
     token = key.sign(root="room", get="")
 
     async with TestClient(TestServer(public.application(), handler_cancellation=True)) as client:
@@ -195,6 +197,34 @@ async def test_a_token_opens_what_is_not_public(source):
         ]
         assert [status for status, _ in refused] == [403] * 4
         assert not source.asked.is_set()
+
+
+@pytest.mark.parametrize(
+    ("remote", "status"),
+    [("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("192.0.2.1", 403), ("", 403)],
+)
+async def test_a_token_comes_over_plain_http_from_this_machine_alone(source, remote, status):
+    origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
+    origin.announce("room/a", Route(source))
+    key = Key("HS256", b"s" * 32, b"s" * 32)
+    authority = Authority(Public(("",), ()), keys=OneKey(key))
+    app = PublicHttp(origin, authority, lambda: "0" * 64).application()
+
+    @web.middleware
+    async def from_there(request, handler):
+        return await handler(request.clone(remote=remote))
+
+    app.middlewares.append(from_there)
+    token = key.sign(get="")
+    async with TestClient(TestServer(app)) as client:
+        answers = [
+            await said(client.get("/announced", headers={"Authorization": f"Bearer {token}"})),
+            await said(client.get(f"/announced?jwt={token}")),
+            await said(client.get(f"/fetch/room/a/video?group=x&jwt={token}")),
+        ]
+        assert [code for code, _ in answers] == [status, status, 400 if status == 200 else 403]
+        assert not any(token in text for _, text in answers)
+        assert (await client.get("/announced")).status == 200
 
 
 async def test_the_cluster_is_asked_for_a_path_that_is_not_known_here():

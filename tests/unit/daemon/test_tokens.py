@@ -7,9 +7,13 @@ import json
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moq_relay.daemon.auth import Authority, bearer
-from moq_relay.daemon.tokens import Key, read_token
+from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.keys import OneKey
+from moq_relay.daemon.tokens import Rules, read_token, verify
 from moq_relay.daemon.values import Public
 from moq_relay.errors import ConfigError, Unauthorized
 from moq_relay.relay.access import Access, Holder
@@ -35,7 +39,7 @@ def forged(header, claims, secret=SECRET):
 
 
 def rights(path="/", *, public=None, shared_token=False, query="", **claims):
-    authority = Authority(public, key=KEY, shared_token=shared_token)
+    authority = Authority(public, keys=OneKey(KEY), shared_token=shared_token)
     return authority.authorise(f"{path}?jwt={KEY.sign(**claims)}{query}")
 
 
@@ -58,20 +62,20 @@ def test_a_token_signed_with_the_key_says_what_its_bearer_may():
         (forged({"alg": "HS256"}, {"get": ""}), None),
         (KEY.sign(get="", exp=time.time() - 1), "the token has expired"),
         (KEY.sign(get="", nbf=4e9), "the token is not valid yet"),
-        (Key("HS256", b"t" * 32).sign(get=""), "not signed with this relay's key"),
+        (Key("HS256", b"t" * 32, b"t" * 32).sign(get=""), "not signed with this relay's key"),
         (forged({"alg": "HS256"}, {"get": ""}, b"t" * 32), "not signed with this relay's key"),
         (forged({"alg": "none"}, {"get": ""}), "not signed with this relay's key"),
         (forged({"alg": "HS512"}, {"get": ""}), "not signed with this relay's key"),
         (forged({"alg": "none"}, {"get": ""}).rpartition(".")[0] + ".", "not signed with"),
         (forged({}, {"get": ""}), "the token cannot be read|not signed with"),
         (forged({"alg": "HS256"}, ["get"]), "the token cannot be read"),
-        (forged({"alg": "HS256"}, {"get": "", "exp": "soon"}), "the token cannot be read"),
+        (forged({"alg": "HS256"}, {"get": "", "exp": "soon"}), "the token's exp is no time"),
         ("a.b.c", "the token cannot be read"),
         ("x", "the token cannot be read"),
     ],
 )
 def test_only_the_algorithm_and_the_secret_of_the_key_count(token, reason):
-    authority = Authority(None, key=KEY)
+    authority = Authority(None, keys=OneKey(KEY))
 
     if reason is None:
         assert authority.authorise(f"/?jwt={token}").subscribe == ("",)
@@ -80,54 +84,148 @@ def test_only_the_algorithm_and_the_secret_of_the_key_count(token, reason):
         authority.authorise(f"/?jwt={token}")
 
 
+@pytest.mark.parametrize("said", [{"exp": 100}, {"exp": 100.0}, {"exp": 1}, {"exp": -1}])
+def test_a_token_is_over_from_its_exp_on_without_mercy(said):
+    assert verify(KEY.sign(get="", exp=100), [KEY], Rules(), 99.9).expires == 100
+    with pytest.raises(Unauthorized, match="the token has expired"):
+        verify(KEY.sign(get="", **said), [KEY], Rules(), 100.0)
+
+
+@pytest.mark.parametrize("name", ["nbf", "iat"])
+def test_a_clock_that_is_ahead_by_five_seconds_may_sign(name):
+    token = KEY.sign(get="", **{name: 105})
+
+    assert verify(token, [KEY], Rules(), 100.0).subscribe == ("",)
+    with pytest.raises(Unauthorized, match="the token is not valid yet"):
+        verify(token, [KEY], Rules(), 99.9)
+
+
+@pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize(
-    ("fields", "reason"),
+    "value", ["9999999999", True, [], float("nan"), float("inf"), 10**400], ids=str
+)
+def test_what_is_no_time_is_refused_and_not_taken_for_ever(name, value):
+    with pytest.raises(Unauthorized, match=f"the token's {name} is no time"):
+        verify(KEY.sign(get="", **{name: value}), [KEY], Rules(), 100.0)
+
+
+def test_a_time_that_is_null_is_none():
+    assert verify(KEY.sign(get="", exp=None, nbf=None), [KEY], Rules(), 100.0).expires is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
     [
-        ({"k": encoded(b"s" * 31)}, "its secret has 31 bytes; HS256 needs 32"),
-        ({"k": "~~~"}, "its k is not base64url"),
-        ({"k": None}, "its k is not base64url"),
-        ({"alg": "none"}, "alg 'none'; this relay takes"),
-        ({"alg": None}, "alg None; this relay takes"),
-        ({"alg": "RS256", "kty": "RSA"}, "alg 'RS256'; this relay takes"),
-        ({"key_ops": ["sign"]}, "do not allow to verify"),
-        ({"scope": {"root": "a"}}, "restricts its tokens by a scope"),
+        ({"iat": 100, "exp": 160}, None),
+        ({"exp": 160}, None),
+        ({"iat": 99, "exp": 160}, "the token lives longer than 60 s"),
+        ({"exp": 161}, "the token lives longer than 60 s"),
+        ({}, "the token has no exp, and this relay takes none without"),
     ],
 )
-def test_a_key_that_cannot_be_used_is_refused_without_a_word_of_its_secret(fields, reason):
-    with pytest.raises(ConfigError, match=reason) as caught:
-        Key.of(jwk(**fields), "key.jwk")
-
-    assert encoded(SECRET) not in str(caught.value)
+def test_a_relay_may_bound_how_long_tokens_live(claims, reason):
+    look(claims, Rules(max_lifetime=60), reason)
 
 
-def test_a_key_file_is_json_or_json_in_base64url(tmp_path):
-    plain, wrapped, junk = (tmp_path / name for name in ("plain", "wrapped", "junk"))
-    plain.write_text(json.dumps(jwk()) + "\n")
-    wrapped.write_text(encoded(json.dumps(jwk(key_ops=["sign", "verify"])).encode()))
-    junk.write_text("[]")
-    token = KEY.sign(get="")
+@pytest.mark.parametrize(
+    ("issuer", "claims", "reason"),
+    [
+        ("https://id", {"iss": "https://id"}, None),
+        (None, {"iss": "https://other"}, None),
+        ("https://id", {"iss": "https://other"}, "the token is not from this relay's issuer"),
+        ("https://id", {"iss": ["https://id"]}, "the token is not from this relay's issuer"),
+        ("https://id", {}, "the token is not from this relay's issuer"),
+    ],
+)
+def test_a_token_of_another_issuer_is_refused_where_one_is_set(issuer, claims, reason):
+    look(claims, Rules(issuer=issuer), reason)
 
-    assert Key.read(plain).verify(token).subscribe == ("",)
-    assert Key.read(wrapped).verify(token).subscribe == ("",)
-    with pytest.raises(ConfigError, match="junk: is not a JWK"):
-        Key.read(junk)
-    with pytest.raises(ConfigError, match="none: cannot be read: no such file"):
-        Key.read(tmp_path / "none")
+
+@pytest.mark.parametrize(
+    ("audience", "claims", "reason"),
+    [
+        (("relay", "other"), {"aud": "relay"}, None),
+        (("relay",), {"aud": ["x", "relay"]}, None),
+        ((), {}, None),
+        (("relay",), {}, "the token is not for this relay"),
+        (("relay",), {"aud": ["x"]}, "the token is not for this relay"),
+        (("relay",), {"aud": {"relay": 1}}, "the token is not for this relay"),
+        ((), {"aud": "relay"}, "the token is not for this relay"),
+        ((), {"aud": []}, "the token is not for this relay"),
+    ],
+)
+def test_a_token_for_somebody_else_is_refused(audience, claims, reason):
+    look(claims, Rules(audience=audience), reason)
 
 
-def test_a_key_without_a_kty_is_a_secret_as_it_was_for_moq_token():
-    old = {"alg": "HS256", "key_ops": ["verify", "sign"], "k": encoded(SECRET)}
+def look(claims, rules, reason):
+    token = KEY.sign(get="", **claims)
+    if reason is None:
+        assert verify(token, [KEY], rules, 100.0).subscribe == ("",)
+        return
+    with pytest.raises(Unauthorized, match=reason):
+        verify(token, [KEY], rules, 100.0)
 
-    assert Key.of(old, "old").verify(KEY.sign(get="")).subscribe == ("",)
-    with pytest.raises(ConfigError, match="is not a JWK with an alg"):
-        Key.of({"k": encoded(SECRET), "kty": "oct"}, "bare")
+
+@pytest.mark.parametrize(
+    ("scope", "claims", "reason"),
+    [
+        ({"root": "a", "put": "x", "get": ""}, {"root": "a", "put": "x/y", "get": ["b"]}, None),
+        ({"root": "a", "put": "x"}, {"put": "/a/x/"}, None),
+        ({"root": "a", "put": "x"}, {"root": "a", "put": "xy"}, "more than the scope"),
+        ({"root": "a", "put": "x"}, {"root": "a", "put": ""}, "more than the scope"),
+        ({"root": "a", "put": ""}, {"root": "a", "put": "", "get": ""}, "more than the scope"),
+        ({"root": "a", "put": ""}, {"put": ["a", "b"]}, "more than the scope"),
+        ({"put": "", "get": ""}, {"cluster": True, "node": "a:1"}, "so it makes no node"),
+    ],
+)
+def test_a_token_allows_no_more_than_the_scope_of_its_key(scope, claims, reason):
+    scoped = Key.of(jwk(scope=scope), "scoped")
+
+    if reason is None:
+        verify(KEY.sign(**claims), [scoped], Rules(), 100.0)
+        return
+    with pytest.raises(Unauthorized, match=reason):
+        verify(KEY.sign(**claims), [scoped], Rules(), 100.0)
+
+
+def test_of_several_keys_the_one_that_signed_it_counts():
+    other = Key.of(jwk(k=encoded(b"t" * 32), scope={"put": "x"}), "other")
+
+    assert verify(KEY.sign(get=""), [other, KEY], Rules(), 100.0).subscribe == ("",)
+    with pytest.raises(Unauthorized, match="not signed with this relay's key"):
+        verify(KEY.sign(get=""), [], Rules(), 100.0)
+
+
+@pytest.mark.parametrize("kid", ["", "a" * 129, "a/b", "..", "a..b", "a\n", "é", "a b", "%2e"])
+def test_a_kid_that_is_no_name_is_refused_before_anything_is_looked_up(kid):
+    token = Key("HS256", SECRET, SECRET, kid=kid).sign(get="")
+
+    with pytest.raises(Unauthorized, match="kid cannot be the name of a key"):
+        Authority(None, keys=OneKey(KEY)).authorise(f"/?jwt={token}")
+
+
+def test_keys_that_a_token_brings_along_count_for_nothing():
+    mine = jwk(k=encoded(b"m" * 32))
+    header = {"alg": "HS256", "jwk": mine, "jku": "https://mine/", "x5u": "https://mine/"}
+
+    with pytest.raises(Unauthorized, match="not signed with this relay's key"):
+        Authority(None, keys=OneKey(KEY)).authorise(
+            f"/?jwt={forged(header, {'get': ''}, b'm' * 32)}"
+        )
+    assert Authority(None, keys=OneKey(KEY)).authorise(f"/?jwt={forged(header, {'get': ''})}")
+
+
+def test_a_token_longer_than_any_line_of_http_is_not_looked_at():
+    with pytest.raises(Unauthorized, match="longer than 8192 characters"):
+        Authority(None, keys=OneKey(KEY)).authorise(f"/?jwt={KEY.sign(get='a' * 8192)}")
 
 
 def test_a_token_file_holds_a_token_and_nothing_else(tmp_path):
     file = tmp_path / "node.jwt"
     file.write_text(KEY.sign(cluster=True) + "\n")
 
-    assert KEY.verify(read_token(file)).cluster
+    assert verify(read_token(file), [KEY], Rules(), 100.0).cluster
     file.write_text("no token")
     with pytest.raises(ConfigError, match=r"node\.jwt: holds no token"):
         read_token(file)
@@ -178,10 +276,44 @@ def test_a_token_that_allows_nothing_here_or_makes_no_sense_is_refused(path, cla
         rights(path, **claims)
 
 
+SEGMENTS = st.lists(st.sampled_from(("a", "ab", "b")), max_size=3)
+CLAIMS = st.lists(SEGMENTS, max_size=3)
+
+
+@given(SEGMENTS, SEGMENTS, CLAIMS, CLAIMS, SEGMENTS)
+def test_a_session_may_what_its_token_says_and_its_path_covers(path, root, put, get, asked):
+    """Against the rule itself, segment by segment, for every path that might be asked for."""
+
+    def may(listed):
+        below = [root + one for one in listed]
+        said = any(asked[: len(one)] == one for one in below)
+        return said and asked[: len(path)] == path
+
+    def anything(listed):
+        return any(
+            full[: len(path)] == path or path[: len(full)] == full
+            for full in (root + one for one in listed)
+        )
+
+    def joined(listed):
+        return ["/".join(one) for one in listed]
+
+    claims = {"root": "/".join(root), "put": joined(put), "get": joined(get)}
+    try:
+        access = rights("/" + "/".join(path), **claims)
+    except Unauthorized:
+        assert not anything(put)
+        assert not anything(get)
+        return
+    assert access.may_publish("/".join(asked)) == may(put)
+    assert access.may_subscribe("/".join(asked)) == may(get)
+    assert (bool(access.publish), bool(access.subscribe)) == (anything(put), anything(get))
+
+
 def test_who_brings_no_token_has_what_is_public_and_who_brings_one_has_only_that():
     public = Public(("anon",), ("anon",))
 
-    assert Authority(public, key=KEY).authorise("/anon").publish == ("anon",)
+    assert Authority(public, keys=OneKey(KEY)).authorise("/anon").publish == ("anon",)
     assert rights("/", public=public, get="a").subscribe == ("a",)
     with pytest.raises(Unauthorized, match="the token allows nothing below /anon"):
         rights("/anon", public=public, get="a")
@@ -191,7 +323,7 @@ def test_who_brings_no_token_has_what_is_public_and_who_brings_one_has_only_that
 
 
 def test_a_relay_with_a_key_does_not_refuse_everybody():
-    assert not Authority(None, key=KEY).refuses_all
+    assert not Authority(None, keys=OneKey(KEY)).refuses_all
 
 
 @pytest.mark.parametrize("header", ["Bearer x.y.z", "bearer  x.y.z "])
