@@ -101,6 +101,10 @@ class Unauthorized(SessionError):
     """The peer may not do this here."""
 
 
+class Expired(SessionError):
+    """What the peer was allowed has ended."""
+
+
 class Draining(SessionError):
     """The node is about to leave: nobody new is taken, and nobody kept."""
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import resources
+from math import inf
 from typing import NamedTuple
 
 from aiohttp import web
@@ -11,6 +13,7 @@ from aiohttp import web
 from moq_relay.cluster.targets import TOKEN
 from moq_relay.daemon.auth import Authority, bearer
 from moq_relay.daemon.demo import CLOCK, PATH, RATE, SCENE
+from moq_relay.daemon.expiry import REASON
 from moq_relay.daemon.values import loopback
 from moq_relay.errors import (
     ControlTimeout,
@@ -126,10 +129,11 @@ class PublicHttp:
         resolve: Resolve | None = None,
         fetch_seconds: float = FETCH_SECONDS,
         fetches: int = FETCHES,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """Serve ``origin``; with ``doors``, by which the demo page gets in, there is that page.
 
-        ``resolve`` is as in ``Context``.
+        ``resolve`` is as in ``Context``; ``now`` tells unix seconds.
         """
         self._origin = origin
         self._authority = authority
@@ -138,6 +142,7 @@ class PublicHttp:
         self._resolve = resolve
         self._fetch_seconds = fetch_seconds
         self._fetches_free = fetches
+        self._now = now
 
     def application(self) -> web.Application:
         """All routes, ready to be served."""
@@ -177,10 +182,13 @@ class PublicHttp:
         if not self._fetches_free:
             raise web.HTTPServiceUnavailable(text="too many fetches at a time; try again\n")
         self._fetches_free -= 1
+        left = inf if access.expires is None else access.expires - self._now()
         try:
-            async with asyncio.timeout(self._fetch_seconds):
+            async with asyncio.timeout(min(self._fetch_seconds, left)):
                 payload = await self._payload(path, track, sequence)
         except TimeoutError as error:
+            if left <= self._fetch_seconds:
+                raise Unauthorized(REASON) from error
             text = f"the group was not complete within {self._fetch_seconds:g} s\n"
             raise web.HTTPGatewayTimeout(text=text) from error
         finally:

@@ -25,6 +25,7 @@ from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.drain import Drain
+from moq_relay.daemon.expiry import end_expired
 from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.guests import Guests, doorkeeper
 from moq_relay.daemon.hidden import hidden
@@ -318,6 +319,7 @@ class Node:
                 await asyncio.sleep(TICK_SECONDS)
                 self._lag.observe(max(0.0, loop.time() - due))
                 self._ledger.turn(self._host.sessions)
+                end_expired(self._host.sessions, time.time())
             self.origin.sweep(time.monotonic())
             self._clients.turn()
             self._saturation.turn()

@@ -45,6 +45,7 @@ MEANINGS: dict[type[RequestError], str] = {
 }
 """What operators read of an error that came as a code."""
 SESSION_CODES: dict[type[SessionError], int] = {
+    errors.Expired: 2,
     errors.Unauthorized: 2,
     errors.ProtocolViolation: 3,
     errors.BadParameters: 6,

@@ -199,6 +199,21 @@ async def test_a_token_opens_what_is_not_public(source):
         assert not source.asked.is_set()
 
 
+async def test_a_fetch_does_not_outlive_the_token_that_it_came_with(source):
+    origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
+    origin.announce("room/a", Route(source))
+    key = Key("HS256", b"s" * 32, b"s" * 32)
+    authority = Authority(None, keys=OneKey(key), now=lambda: 99.9)
+    public = PublicHttp(origin, authority, lambda: "0" * 64, now=lambda: 99.9)
+    async with TestClient(TestServer(public.application(), handler_cancellation=True)) as client:
+        bearer = {"Authorization": f"Bearer {key.sign(get='', exp=100)}"}
+        async with asyncio.timeout(5):
+            answer = await said(client.get("/fetch/room/a/video", headers=bearer))
+
+    assert answer == (403, "the token has expired\n")
+    assert source.asked.is_set()
+
+
 @pytest.mark.parametrize(
     ("remote", "status"),
     [("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("192.0.2.1", 403), ("", 403)],
