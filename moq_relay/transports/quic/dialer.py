@@ -7,10 +7,14 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from aioquic import tls
 from aioquic.h3.connection import H3_ALPN
+from cryptography import x509
 
 from moq_relay.errors import SessionError
 from moq_relay.sessions.transport import Accept, Arrival, Events, Transport
+from moq_relay.transports import verification
+from moq_relay.transports.quic import proof
 from moq_relay.transports.quic.connection import QuicTransport, RawBinding
 from moq_relay.transports.quic.datagram_io import Address, bind
 from moq_relay.transports.quic.driver import Binding, Connection
@@ -67,8 +71,10 @@ class Dialer:
         alpns = list(protocols) if path is None else H3_ALPN
         self._settings = configuration(limits, alpns, is_client=True)
         self._settings.server_name = server_name
-        self._settings.cadata = trust.roots
-        self._settings.verify_mode = ssl.CERT_REQUIRED if trust.verify else ssl.CERT_NONE
+        # Ours, which is stricter, takes the place of aioquic's check.
+        self._settings.verify_mode = ssl.CERT_NONE
+        self._name = server_name
+        self._roots = verification.roots_in(trust.roots) if trust.verify else None
         self._ready: asyncio.Future[QuicTransport] = asyncio.get_running_loop().create_future()
 
     async def attempt(self, family: int, address: Address) -> tuple[Endpoint, QuicTransport]:
@@ -87,6 +93,7 @@ class Dialer:
             sock, self._limits, ended=lambda code, reason: self._fail(reason, code=code)
         )
         engine = Engine(self._settings, streams=self._limits.streams)
+        engine.prepare = self._prepare
         connection = endpoint.add(engine, self._choose, address)
         try:
             engine.connect(address, now=connection.started_at)
@@ -95,6 +102,19 @@ class Dialer:
         except BaseException:
             endpoint.close()
             raise
+
+    def _prepare(self, context: tls.Context) -> None:
+        if self._roots is not None:
+            proof.dial(context, self._check)
+
+    def _check(self, leaf: x509.Certificate, chain: Sequence[x509.Certificate]) -> None:
+        assert self._roots is not None
+        try:
+            self._roots.check_server(leaf, chain, self._name)
+        except verification.Untrusted as error:
+            raise verification.Untrusted(
+                f"the certificate shown for {self._name} {error}"
+            ) from error
 
     def _fail(self, reason: str, *, code: int | None = None, status: int | None = None) -> None:
         if not self._ready.done():

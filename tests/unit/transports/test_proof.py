@@ -45,7 +45,7 @@ def test_the_list_of_private_names_is_complete():
     }
 
 
-@pytest.mark.parametrize("kind", [proof.Serving])
+@pytest.mark.parametrize("kind", [proof.Serving, proof.Dialling])
 def test_a_method_that_is_overridden_still_takes_the_same(kind):
     overridden = [name for name in vars(kind) if name.startswith("_") and name[1] != "_"]
     assert overridden
