@@ -1,5 +1,6 @@
 """``moq-relay bench --capacity`` with a real relay: what it measures, and nothing left of it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -30,13 +31,22 @@ def test_more_viewers_join_a_relay_that_is_measured_and_get_every_frame():
     assert point.resident_mb > 20
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_leaves_nothing_when_it_is_ended_in_the_middle(tmp_path, number, code):
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        # A terminal's Ctrl-C is for all who are in the foreground.
+        (lambda pid: os.killpg(pid, signal.SIGINT), 130),
+        (lambda pid: os.kill(pid, signal.SIGTERM), 143),
+    ],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_it_leaves_nothing_when_it_is_ended_in_the_middle(tmp_path, end, code):
     with subprocess.Popen(
         [sys.executable, "-m", "moq_relay", "bench", "--capacity", "--seconds=30"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
         # A setting of the shell that would be the end of a relay which obeyed it.
         env=environment() | {"TMPDIR": str(tmp_path), "MOQ_SERVER_LISTEN": "nowhere"},
     ) as bench:
@@ -45,7 +55,7 @@ def test_it_leaves_nothing_when_it_is_ended_in_the_middle(tmp_path, number, code
             children = _children(bench.pid)
             assert len(children) == 3, "a relay, a publisher and viewers"
 
-            bench.send_signal(number)
+            end(bench.pid)
             said, complaints = bench.communicate(timeout=20)
         finally:
             bench.kill()

@@ -1,8 +1,11 @@
 """What ``moq-relay bench`` concludes from what it measured, and how its viewers speak."""
 
+import asyncio
 import json
 import math
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,10 +14,16 @@ from moq_relay.daemon.load import dialect, machine
 from moq_relay.daemon.load.command import as_json, as_text, measure, warnings
 from moq_relay.daemon.load.estimate import MOST_POINTS, estimate, following, usable
 from moq_relay.daemon.load.processes import Failed
+from moq_relay.daemon.load.publisher import LiveSource
 from moq_relay.daemon.load.stage import Point, percentile
-from moq_relay.daemon.load.workload import Workload
+from moq_relay.daemon.load.window import Window
+from moq_relay.daemon.load.workload import AUDIO, VIDEO, Workload
 from moq_relay.errors import WireError
+from moq_relay.relay.counters import Counters
+from moq_relay.relay.group import Group
+from moq_relay.relay.retention import Cache, CacheLimits
 from tests.support import lite05
+from tests.support.own_client import until
 from tests.support.sink import LITE05
 
 GOOD = Point(
@@ -195,3 +204,47 @@ def test_viewers_read_what_an_independent_codec_wrote(sequence):
     assert ours.frame_header(b"xx" + frame, 2) == (8333, 2 + len(frame))
     with pytest.raises(WireError):
         ours.group_header(b"\x07\x02\x01\x01")
+
+
+class Feed:
+    """A feed that keeps its groups, and has a track's name."""
+
+    def __init__(self, name):
+        self.track = SimpleNamespace(name=name)
+        self.cache = Cache(CacheLimits(), Counters())
+        self.groups, self.over = [], []
+
+    def open_group(self, sequence):
+        self.groups.append(Group(sequence, self.cache, now=0.0))
+        return self.groups[-1]
+
+    def group_ended(self, group):
+        self.over.append(group)
+
+
+async def test_the_live_stream_is_whole_groups_of_stamped_frames_in_time():
+    window, audio, video = Window(), Feed(AUDIO), Feed(VIDEO)
+    source = LiveSource(Workload(video_mbits=1.2), window)
+    began = time.monotonic_ns()
+    window.schedule(began, began + 10**12)
+    source.subscribe(audio)
+    source.subscribe(video)
+
+    running = asyncio.get_running_loop().create_task(source.run())
+    await until(lambda: len(audio.groups) >= 4)
+    running.cancel()
+
+    assert audio.over == audio.groups
+    assert all(group.finished for group in audio.groups)
+    assert [group.sequence for group in audio.groups] == list(range(len(audio.groups)))
+    frames = [frame for group in audio.groups for frame in group.frames]
+    assert [frame.timestamp for frame in frames] == [20_000 * n for n in range(len(frames))]
+    stamps = [int.from_bytes(frame.payload[:8], "big") for frame in frames]
+    assert began < stamps[0] < stamps[-1] < time.monotonic_ns()
+    assert stamps[3] - stamps[0] >= 50_000_000
+    assert {len(frame.payload) for frame in frames} == {160}
+    (picture,) = video.groups
+    assert picture.open
+    assert {len(frame.payload) for frame in picture.frames} == {5000}
+    counts = {AUDIO: len(frames), VIDEO: len(picture.frames)}
+    assert window.report()["frames"] == counts
