@@ -1,7 +1,8 @@
 """How a node is left without a gap: who is here is asked to go, publishers first, and waited for.
 
-A node that drains says so to the others at once, and takes nobody new once ``settle`` is over. It
-is drained when nobody is left, or at the deadline, when the rest is cut off.
+A node that drains says so to the others at once, and takes nobody new once ``settle`` is over. Who
+was asked and has gone on elsewhere is let go, for clients keep the session that they left for a
+while. The node is drained when nobody is left, or at the deadline, when the rest is cut off.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ WAVE_SECONDS = 0.5
 """Between two waves, so that those who go do not all arrive elsewhere in one moment."""
 WAVE_LEAST = 25
 """Sessions that are asked at a time at least."""
+SPENT_SECONDS = 1.0
+"""How long nothing may have been under way in a session before it is ended for that."""
 TELLING = 1 / 3
 """Share of the time in which all are asked: who is asked late can still go in peace."""
 
@@ -40,6 +43,12 @@ class Crowd(Protocol):
 
     def ask(self, number: int) -> None:
         """Ask one of those that were ``present`` last to go elsewhere."""
+
+    def spent(self, number: int) -> bool:
+        """Whether one of those needs its session no more, and nobody needs it for that."""
+
+    def let_go(self, number: int) -> None:
+        """End the session of one who was asked and is ``spent``."""
 
     def cut_off(self) -> None:
         """End all that are left."""
@@ -79,6 +88,8 @@ class Drain:
         self._deadline = self._settled = self._next_wave = 0.0
         self._wave_seconds, self._wave_size = WAVE_SECONDS, WAVE_LEAST
         self._asked: set[int] = set()
+        self._spent: dict[int, float] = {}
+        """Of those asked, who has nothing under way, and since when."""
         self._wake = asyncio.Event()
 
     @property
@@ -110,6 +121,7 @@ class Drain:
         if self.state in {"serving", "drained"}:
             self.state = "settling"
             self._asked.clear()
+            self._spent.clear()
             # At once, also where newcomers are still taken: they come by what others believe.
             self._say(True)
             self._deadline = now + deadline
@@ -146,6 +158,7 @@ class Drain:
         if now >= self._next_wave:
             self._wave(present)
             self._next_wave = now + self._wave_seconds
+        self._let_go(now, present)
         until = min(self._next_wave, self._deadline) - now
         return min(LOOK_SECONDS, max(0.0, until))
 
@@ -172,6 +185,13 @@ class Drain:
         for number in (publishers or list(waiting))[: self._wave_size]:
             self._asked.add(number)
             self._crowd.ask(number)
+
+    def _let_go(self, now: float, present: Mapping[int, str]) -> None:
+        for number in self._asked.intersection(present):
+            if not self._crowd.spent(number):
+                self._spent.pop(number, None)
+            elif now - self._spent.setdefault(number, now) >= SPENT_SECONDS:
+                self._crowd.let_go(number)
 
     def _end(self, left: int) -> None:
         self.state = "drained"

@@ -7,7 +7,7 @@ from moq_relay.daemon.drain import LINK
 from moq_relay.errors import Draining
 from moq_relay.relay.access import Access
 from moq_relay.sessions.context import Authorise, Later
-from moq_relay.sessions.lite.goaway import ask_to_go, cut_off
+from moq_relay.sessions.lite.goaway import ask_to_go, cut_off, let_go
 from moq_relay.sessions.lite.session import LiteSession
 
 
@@ -33,6 +33,15 @@ class Guests:
     def ask(self, number: int) -> None:
         """Ask one of those present to go elsewhere."""
         ask_to_go(self._seen[number])
+
+    def spent(self, number: int) -> bool:
+        """Whether nothing is under way, and all that one of those present has is elsewhere too."""
+        session = self._seen[number]
+        return not (session.publisher.viewing or session.subscriber.needed)
+
+    def let_go(self, number: int) -> None:
+        """End the session of one of those present."""
+        let_go(self._seen[number])
 
     def cut_off(self) -> None:
         """End all that are left."""

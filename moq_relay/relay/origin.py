@@ -188,6 +188,12 @@ class Origin:
             self._lingering[path] = self._later(self.linger, lambda: self._end(path))
         self._tell(broadcast)
 
+    def elsewhere(self, path: str) -> bool:
+        """Whether another node has ``path`` too, and is neither lost nor about to go."""
+        broadcast = self.broadcasts.get(path)
+        routes = () if broadcast is None else broadcast.routes
+        return any(route.up and route.live and not route.local for route in routes)
+
     def paths(self, prefix: str = "") -> list[str]:
         """The announced paths under ``prefix``, sorted."""
         return sorted(

@@ -8,6 +8,7 @@ from moq_relay.daemon.clients import BOTH, PUBLISHER, VIEWER
 from moq_relay.daemon.drain import LINK
 from moq_relay.daemon.guests import Guests, doorkeeper
 from moq_relay.relay.access import Access
+from moq_relay.relay.route import Route
 from moq_relay.sessions.context import Use
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.sessions.transport import Arrival, Refused
@@ -16,7 +17,7 @@ from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.messages import BiStream
 from moq_relay.wire.lite.versions import LITE_05, LITE_06, VERSIONS
 from moq_relay.wire.version import Slot
-from tests.support.node import node
+from tests.support.node import node, until
 
 DRAINING = 0x10
 
@@ -85,6 +86,65 @@ async def test_what_each_does_is_known():
             numbers[1]: VIEWER,
             numbers[2]: LINK,
         }
+
+
+async def test_a_viewer_needs_its_session_while_it_reads(version):
+    async with node() as relay:
+        await relay.publisher(version, "a")
+        viewer = await relay.viewer(version)
+        number = relay.session(viewer.peer).number
+        it = guests(relay)
+        it.present()
+        assert it.spent(number)
+
+        watched = viewer.subscribe("a", "t")
+        await viewer.peer.round_trip()
+        assert not it.spent(number)
+        watched.stream.finish()
+        await viewer.peer.round_trip()
+        assert it.spent(number)
+
+        it.let_go(number)
+        assert await viewer.peer.was_closed() == DRAINING
+
+
+async def test_a_publisher_is_needed_until_another_node_has_all_that_it_has():
+    async with node() as relay:
+        publisher = await relay.publisher(LITE_06, "a", "b")
+        await relay.publisher(LITE_06, "a", "b", hop=12)
+        number = relay.session(publisher.peer).number
+        it = guests(relay)
+        it.present()
+        assert not it.spent(number), "the other one is asked to go as well"
+
+        other = relay.session((await relay.viewer(LITE_06)).peer).subscriber
+        for path, sound in (("a", True), ("b", False)):
+            relay.origin.announce(path, Route(other, (30,), local=False, live=sound))
+        assert not it.spent(number), "who has it there is about to go"
+        relay.origin.announce("b", Route(other, (30,), local=False, up=False))
+        assert not it.spent(number), "who has it there is lost"
+        relay.origin.announce("b", Route(other, (30,), local=False))
+        assert it.spent(number)
+
+
+async def test_a_publisher_is_needed_while_it_is_asked_for_something():
+    async with node() as relay:
+        publisher = await relay.publisher(LITE_06, "a")
+        number = relay.session(publisher.peer).number
+        viewer = await relay.viewer(LITE_06)
+        it = guests(relay)
+        it.present()
+        other = relay.session((await relay.viewer(LITE_06)).peer).subscriber
+        relay.origin.announce("a", Route(other, (30,), local=False))
+        assert it.spent(number)
+
+        watched = viewer.subscribe("a", "t")
+        sending = await publisher.accept(0)
+        sending.group(0, b"frame")
+        await watched.heard(0)
+        assert not it.spent(number)
+        watched.stream.finish()
+        await until(lambda: it.spent(number))
 
 
 async def test_a_node_that_drains_lets_other_nodes_in_and_nobody_else(version):

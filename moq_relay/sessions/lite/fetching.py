@@ -45,6 +45,11 @@ class Fetches:
         group.on_abandoned = lambda: self._abandon(group)
         self._session.spawn(self._fetch(path, track, group), f"fetch-{track}-{group.sequence}")
 
+    @property
+    def under_way(self) -> bool:
+        """Whether there is any."""
+        return bool(self._asked)
+
     def lost(self, error: RequestError) -> None:
         """The session is gone."""
         for group in tuple(self._asked):

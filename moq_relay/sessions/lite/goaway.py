@@ -24,6 +24,11 @@ def cut_off(session: LiteSession) -> None:
     session.end(Draining("the relay is draining; connect again"))
 
 
+def let_go(session: LiteSession) -> None:
+    """End a session whose peer was asked to go, and has gone on elsewhere."""
+    session.end(Draining("the relay is draining; nothing is under way here"))
+
+
 async def _say(session: LiteSession) -> None:
     await session.opening.done()
     await session.may_request()

@@ -165,6 +165,12 @@ class Subscriber:
         """Whether the peer has announced anything that it has not ended."""
         return bool(self._announced)
 
+    @property
+    def needed(self) -> bool:
+        """Whether the peer is asked for anything now, or has what no other node has."""
+        under_way = self._requests or self._pending or self._questions or self._fetches.under_way
+        return bool(under_way) or not all(map(self._origin.elsewhere, self._announced))
+
     # A node.
 
     def comes_from(self, node: str) -> None:

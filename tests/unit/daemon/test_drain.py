@@ -2,7 +2,15 @@
 
 import pytest
 
-from moq_relay.daemon.drain import LINK, WAVE_LEAST, WAVE_SECONDS, WAVES, Drain
+from moq_relay.daemon.drain import (
+    LINK,
+    LOOK_SECONDS,
+    SPENT_SECONDS,
+    WAVE_LEAST,
+    WAVE_SECONDS,
+    WAVES,
+    Drain,
+)
 
 DEADLINE = 20.0
 
@@ -14,6 +22,8 @@ class Crowd:
         self.here = {}
         self.asked = []
         self.ends = []
+        self.idle = set()
+        self.let_go_of = []
         for role, count in roles.items():
             self.come(role, count)
 
@@ -29,6 +39,13 @@ class Crowd:
 
     def ask(self, number):
         self.asked.append(number)
+
+    def spent(self, number):
+        return number in self.idle
+
+    def let_go(self, number):
+        self.let_go_of.append(number)
+        self.go(number)
 
     def cut_off(self):
         self.ends.append(sorted(self.here))
@@ -154,6 +171,57 @@ def test_it_ends_as_soon_as_the_last_has_gone():
     drained.run(0.3)
 
     assert (drained.left, crowd.ends) == (1, [])
+
+
+def test_who_was_asked_and_has_nothing_under_way_for_a_while_is_let_go():
+    crowd = Crowd(viewer=2)
+    crowd.idle = {0}
+    drained = Drained(crowd)
+
+    drained.it.begin(DEADLINE, leave=True)
+    drained.run(SPENT_SECONDS - 0.1)
+    assert crowd.let_go_of == []
+    drained.run(0.1 + LOOK_SECONDS)
+    assert crowd.let_go_of == [0]
+
+    crowd.idle = {1}
+    drained.run(SPENT_SECONDS / 2)
+    crowd.idle = set()
+    drained.run(LOOK_SECONDS)
+    crowd.idle = {1}
+    drained.run(SPENT_SECONDS - 0.1)
+    assert crowd.let_go_of == [0], "who was busy in between is not"
+    drained.run(0.1 + 2 * LOOK_SECONDS)
+    assert (crowd.let_go_of, crowd.ends, drained.left) == ([0, 1], [], 1)
+
+
+def test_nobody_is_let_go_who_was_not_asked():
+    crowd = Crowd(viewer=1, link=1)
+    crowd.idle = {0, 1}
+    drained = Drained(crowd, settle=5)
+
+    drained.it.begin(DEADLINE, leave=True)
+    drained.run(4.9)
+    assert crowd.let_go_of == []
+    drained.run(DEADLINE / 2)
+
+    assert crowd.let_go_of == [0]
+    assert list(crowd.here) == [1]
+
+
+def test_after_an_undone_drain_nothing_is_known_of_who_was_idle():
+    crowd = Crowd(viewer=1)
+    crowd.idle = {0}
+    drained = Drained(crowd)
+
+    drained.it.begin(DEADLINE, leave=True)
+    drained.run(SPENT_SECONDS / 2)
+    drained.it.undo()
+    drained.run(SPENT_SECONDS)
+    drained.it.begin(DEADLINE, leave=True)
+    drained.run(SPENT_SECONDS / 2)
+
+    assert crowd.let_go_of == []
 
 
 def test_who_is_left_at_the_deadline_is_cut_off():
