@@ -1,0 +1,151 @@
+"""Every relay of a cluster restarted, one after the other, under moq-rs clients of one address."""
+
+import asyncio
+import http.client
+import itertools
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.interop.clients import Publisher, publishing
+from tests.interop.viewers import Viewer
+from tests.support.cluster_process import ClusterProcess, NodeProcess, eventually
+from tests.support.media import Track
+from tests.support.steering import Address, Steering
+
+pytestmark = pytest.mark.timeout(120)
+
+NAMES = ("root", "east", "west")
+PULSE = Track("pulse", frame_bytes=1000, frames_per_group=4, frames_per_second=40)
+LOOK_SECONDS = 0.1
+SETTLE = 0.5
+"""Longer than where to go is known for."""
+DEADLINE = 20
+OUT_OF_GEO = 1.0
+"""Seconds after which a draining relay may not be told any more."""
+VIEWERS = 6
+CATCH_UP_SECONDS = 10
+TWICE = "arrived twice"
+"""Of a group that moq-rs gives twice, with all frames both times: one of which it has the head and
+no frame when it goes over to the next session (``hand_out`` in ``resume.rs`` of moq-net 0.3.16)."""
+
+
+class Director:
+    """Sends connections in turn to every relay that a root's ``/geo`` lists, as a DNS would."""
+
+    def __init__(self, cluster: ClusterProcess) -> None:
+        self.told: list[str] = []
+        """Names, as they were told last: what is known while the root is away."""
+        self.sizes: list[int] = []
+        self._cluster = cluster
+        self._turns = itertools.count()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.to_thread(self._look)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def choose(self) -> Address:
+        """Where the next connection goes."""
+        name = self.told[next(self._turns) % len(self.told)]
+        return "127.0.0.1", self._cluster[name].port
+
+    def tells_all(self) -> bool:
+        """Whether every relay is listed."""
+        return self.told == sorted(NAMES)
+
+    def _look(self) -> None:
+        try:
+            facts = self._cluster["root"].facts("/geo")
+        except (OSError, http.client.HTTPException):
+            return
+        self.told = sorted(NAMES[int(one["a"][0].rpartition(".")[2])] for one in facts["nodes"])
+        self.sizes.append(len(self.told))
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
+    made = ClusterProcess(tmp_path, NAMES)
+    for number, name in enumerate(NAMES):
+        place = f'addresses = ["192.0.2.{number}"]\n'
+        if name != "root":
+            place += f'root = "{made.address("root")}"\ntoken = "{tmp_path}/{name}.jwt"\n'
+        drain = f"[drain]\ndeadline = {DEADLINE}\nsettle = {SETTLE}\n"
+        made.add(name, cluster=place, rest=f"[redis]\ntimeout = 0.5\n{drain}")
+    yield made
+    made.kill()
+
+
+async def restart(node: NodeProcess, cluster: ClusterProcess, director: Director) -> None:
+    """What docs/operations/draining.md says of each relay, and that it holds meanwhile."""
+    begun = time.monotonic()
+    node.send(signal.SIGTERM)
+    await eventually(lambda: node.name not in director.told, f"/geo drops {node}", OUT_OF_GEO)
+    await eventually(lambda: node.ended() is not None, f"{node} has left", DEADLINE + 5)
+    assert node.ended() == 0
+    assert time.monotonic() - begun < DEADLINE, "it left because nobody was there"
+    assert "sessions_cut_off=0" in node.log()
+    assert "connect again, to another one" not in node.log(), "nobody came who was turned away"
+    await asyncio.to_thread(node.start)
+    await cluster.complete()
+    await eventually(director.tells_all, "/geo lists all")
+
+
+def wrong(viewer: Viewer, since: int, until: int) -> list[str]:
+    """What it missed, or got otherwise than it was sent."""
+    (view,) = viewer.views
+    faults = viewer.faults + [fault for fault in view.faults if not fault.endswith(TWICE)]
+    return faults + view.missing(since, until)
+
+
+async def test_no_viewer_misses_a_group_while_every_relay_is_restarted(
+    cluster: ClusterProcess,
+) -> None:
+    await cluster.start()
+    director = Director(cluster)
+    publishers: list[Publisher] = []
+    viewers: list[tuple[Viewer, Publisher]] = []
+    try:
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            looking = tasks.create_task(director.run())
+            await eventually(director.tells_all, "/geo lists all")
+            steering = stack.enter_context(Steering(director.choose))
+            url = f"moqt://127.0.0.1:{steering.port}"
+            for number in range(len(NAMES)):
+                entering = publishing(url, f"rolling/{number}", [PULSE])
+                publishers.append(await stack.enter_async_context(entering))
+            for number in range(VIEWERS):
+                # One of each three at its publisher's relay, one at the next.
+                seen = publishers[(number + number // len(NAMES)) % len(NAMES)]
+                viewers.append((Viewer(url, seen.path, [PULSE]), seen))
+                tasks.create_task(viewers[-1][0].run())
+            for viewer, _ in viewers:
+                await viewer.joined.wait()
+            since = {one: dict(one.groups) for one in publishers}
+
+            for name in ("east", "west", "root"):
+                await restart(cluster[name], cluster, director)
+
+            for publisher in publishers:
+                publisher.finish()
+                await publisher.sent.wait()
+            for viewer, seen in viewers:
+                await viewer.caught_up(since[seen], seen.groups, CATCH_UP_SECONDS)
+                viewer.leave()
+            looking.cancel()
+    except BaseException:
+        print(cluster.log())
+        raise
+
+    for viewer, seen in viewers:
+        assert wrong(viewer, since[seen][PULSE.name], seen.groups[PULSE.name]) == []
+        assert viewer.epoch > 1
+    assert all(one.session.epoch() > 1 for one in publishers)
+    assert min(director.sizes) == len(NAMES) - 1, "all but the one that drains"
+    assert steering.strays == 0

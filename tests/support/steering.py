@@ -1,0 +1,124 @@
+"""A UDP forwarder on loopback: one address for many relays, each QUIC connection sent to one.
+
+A client that dials again may do so from the address that it has, so what tells connections apart is
+their connection IDs (RFC 9000, 5.2): a new one begins with an Initial to an ID that nobody has yet,
+and what a relay sends names the IDs by which it is reached from then on.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
+
+RECEIVE_BUFFER = 4 * 1024 * 1024
+LARGEST_DATAGRAM = 65_535
+ID_BYTES = 8
+"""Length of the connection IDs of the relays (aioquic's): a short header does not say it."""
+LONG = 0x80
+KIND = 0x30
+INITIAL = 0x00
+
+Address = tuple[str, int]
+
+
+class Header(NamedTuple):
+    """What a datagram's first packet says to everybody."""
+
+    initial: bool
+    destination: bytes
+    source: bytes
+    """Empty where the header is short."""
+
+
+def header(data: bytes) -> Header:
+    """The header of a client's datagram, or of a relay's where it is long (RFC 9000, 17)."""
+    if not data[0] & LONG:
+        return Header(False, data[1 : 1 + ID_BYTES], b"")
+    at = 6 + data[5]
+    return Header(data[0] & KIND == INITIAL, data[6:at], data[at + 1 : at + 1 + data[at]])
+
+
+@dataclass(eq=False)
+class Flow:
+    """One connection."""
+
+    client: Address
+    relay: Address
+    upstream: socket.socket
+
+
+class Steering:
+    """Sends each new connection where ``choose`` says, and keeps it there.
+
+    Must be entered in the event loop that carries it.
+    """
+
+    def __init__(self, choose: Callable[[], Address]) -> None:
+        """``choose`` is called for each new connection."""
+        self.flows: list[Flow] = []
+        """Every connection so far, in the order in which they began."""
+        self.strays = 0
+        """Datagrams of clients that belong to no connection."""
+        self._choose = choose
+        self._by_id: dict[tuple[Address, bytes], Flow] = {}
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._front = _socket()
+        self.port: int = self._front.getsockname()[1]
+        self._loop.add_reader(self._front, self._from_clients)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for sock in (self._front, *(flow.upstream for flow in self.flows)):
+            self._loop.remove_reader(sock)
+            sock.close()
+
+    def _from_clients(self) -> None:
+        for data, client in _drained(self._front):
+            said = header(data)
+            flow = self._by_id.get((client, said.destination))
+            if flow is None:
+                if not said.initial:
+                    self.strays += 1
+                    continue
+                flow = self._begin(client, said.destination)
+            flow.upstream.sendto(data, flow.relay)
+
+    def _begin(self, client: Address, destination: bytes) -> Flow:
+        flow = Flow(client, self._choose(), _socket())
+        self.flows.append(flow)
+        self._by_id[client, destination] = flow
+        self._loop.add_reader(flow.upstream, self._from_relay, flow)
+        return flow
+
+    def _from_relay(self, flow: Flow) -> None:
+        for data, _ in _drained(flow.upstream):
+            if data[0] & LONG:
+                self._by_id[flow.client, header(data).source] = flow
+            self._front.sendto(data, flow.client)
+
+
+def _socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def _drained(sock: socket.socket) -> Iterator[tuple[bytes, Address]]:
+    while True:
+        try:
+            yield sock.recvfrom(LARGEST_DATAGRAM)
+        except BlockingIOError:
+            return
+        except ConnectionRefusedError:
+            continue  # the other side's socket is gone
