@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, unquote
 from moq_relay.cluster.address import node_url
 from moq_relay.cluster.targets import CHALLENGE, LINK, REGISTER, TOKEN
 from moq_relay.daemon.jwk import Key, named_key
-from moq_relay.daemon.keys import Keyring, keyring
+from moq_relay.daemon.keyring import keyring
+from moq_relay.daemon.keys import Keyring
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.tokens import Claims, Rules, verify
 from moq_relay.daemon.values import Public
@@ -85,6 +86,11 @@ class Authority:
     def refuses_all(self) -> bool:
         """Whether nobody may do anything."""
         return self._keys is None and not self._public.publish and not self._public.subscribe
+
+    async def run(self) -> None:
+        """Keep the keys as they are where they are kept, until cancelled."""
+        if self._keys is not None:
+            await self._keys.run()
 
     def authorise(self, target: str) -> Access | Later:
         """The rights of a peer that came by ``target``, ``/path?query`` or empty.

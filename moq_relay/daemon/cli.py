@@ -12,7 +12,7 @@ from moq_relay.daemon import asking, certs, changing, clustering, dev, logs
 from moq_relay.daemon.certificates import obtain
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
-from moq_relay.daemon.keys import keyring
+from moq_relay.daemon.keyring import keyring
 from moq_relay.daemon.load import command as measuring
 from moq_relay.daemon.process import run
 from moq_relay.daemon.sources import load, read_environment, read_file

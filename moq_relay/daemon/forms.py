@@ -104,6 +104,10 @@ Coordinates = Annotated[
 ]
 OptionalText = Annotated[str | None, BeforeValidator(values.text), Form("text")]
 File = Annotated[str | None, BeforeValidator(values.text), Form("path of a file")]
+FileOrUrl = Annotated[str | None, BeforeValidator(values.text), Form("path of a file, or a URL")]
+DirectoryOrUrl = Annotated[
+    str | None, BeforeValidator(values.text), Form("path of a directory, or a URL")
+]
 Secret = Annotated[SecretStr | None, BeforeValidator(values.secret), Form("text, never shown")]
 Level = Annotated[
     Literal["error", "warning", "info", "debug"],

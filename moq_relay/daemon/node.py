@@ -285,6 +285,7 @@ class Node:
                 tasks.create_task(self._keep_house(), name="housekeeping"),
                 tasks.create_task(self._manager.watch(), name="watchdog"),
                 tasks.create_task(self._drain.run(), name="drain"),
+                tasks.create_task(self._authority.run(), name="keys"),
             ]
             if self._cluster is not None:
                 chores.append(tasks.create_task(self._cluster.run(), name="cluster"))

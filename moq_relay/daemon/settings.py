@@ -13,9 +13,11 @@ from moq_relay.daemon.forms import (
     ClientAddresses,
     Coordinates,
     Count,
+    DirectoryOrUrl,
     Duration,
     Everybody,
     File,
+    FileOrUrl,
     Form,
     Level,
     Listeners,
@@ -124,10 +126,25 @@ class Internal(Section):
 class Auth(Section):
     """Who may do what."""
 
-    key: File = Field(
+    key: FileOrUrl = Field(
         default=None,
-        description="JWK file with the key that signs tokens. A token comes as `?jwt=` in the URL "
-        "of a session, or in a header `Authorization: Bearer` (docs/auth.md).",
+        description="JWK that verifies tokens: a file, or an https URL. A token comes as `?jwt=` "
+        "in the URL of a session, or in a header `Authorization: Bearer` (docs/auth.md).",
+    )
+    key_dir: DirectoryOrUrl = Field(
+        default=None,
+        description="Where such keys are, each as `<kid>.jwk`: a directory, or an https URL; a "
+        "token names its key by `kid`.",
+    )
+    jwks: FileOrUrl = Field(
+        default=None,
+        description="A set of such keys, as identity providers publish it: a file, or an https "
+        "URL. Needs `auth.audience`.",
+    )
+    ca: File = Field(
+        default=None,
+        description="PEM file with certificates to believe of the servers of keys, instead of the "
+        "system's.",
     )
     issuer: OptionalText = Field(
         default=None, description="What a token must have as `iss`. Unset: that is not looked at."
