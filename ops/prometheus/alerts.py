@@ -63,10 +63,10 @@ def alerts(w: Windows) -> Iterator[Alert]:
 
 
 def _cluster(w: Windows) -> Iterator[Alert]:
-    no_root = "moq:cluster_nodes_up:count > 0\nunless on (cluster) moq:roots:count"
+    no_root = "moq:cluster_nodes_here:count > 0\nunless on (cluster) moq:roots:count"
     lost = (
-        "moq:cluster_nodes_up:count\n"
-        f"<= 0.5 * max_over_time(moq:cluster_nodes_up:count[{w['past']}])"
+        "moq:cluster_nodes_here:count\n"
+        f"<= 0.5 * max_over_time(moq:cluster_nodes_here:count[{w['past']}])"
     )
     yield Alert(
         "MoqRelayDown",
@@ -94,7 +94,7 @@ def _cluster(w: Windows) -> Iterator[Alert]:
         "MoqNodeMissing",
         "ticket",
         "10 minutes",
-        f"moq:cluster_nodes_up:count\n< max_over_time(moq:cluster_nodes_up:count[{w['past']}])",
+        f"moq:cluster_nodes_here:count\n< max_over_time(moq:cluster_nodes_here:count[{w['past']}])",
         "{{ $labels.cluster }} has {{ $value }} nodes, fewer than it had.",
     )
     yield Alert(

@@ -43,9 +43,10 @@ def recording(w: Windows) -> Iterator[Rule]:
     """All recorded series, in an order in which each needs only those before it."""
     for name, expr in SHARED.items():
         yield Rule(name, expr)
+    # Who drains is not lost, though it goes.
     yield Rule(
-        "moq:cluster_nodes_up:count",
-        'sum by (cluster) (moq:cluster_nodes:max{state="up"})',
+        "moq:cluster_nodes_here:count",
+        'sum by (cluster) (moq:cluster_nodes:max{state=~"up|draining"})',
     )
     yield Rule("moq:roots:count", "count by (cluster) (moq_cluster_canary_seconds_count > 0)")
     for recorded, measured in BY_PAIR.items():

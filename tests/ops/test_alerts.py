@@ -76,6 +76,16 @@ def members(count):
     return MEMBERS | gone
 
 
+def draining(count):
+    """The same four, of which some in eu drain after an hour."""
+    drain = {
+        name.replace('state="up"', 'state="draining"'): then(0, count)
+        for name in MEMBERS
+        if 'peer_region="eu"' in name
+    }
+    return members(count) | drain
+
+
 def first_frames(late):
     """Ten a step, of which so many are late after an hour."""
     return {
@@ -206,7 +216,7 @@ QUIET = {
             4,
         ),
     ],
-    "MoqNodesLost": [Case(members(3), 5)],
+    "MoqNodesLost": [Case(members(3), 5), Case(draining(2), 5)],
     "MoqNodeMissing": [Case(members(3), 8), Case(dict.fromkeys(MEMBERS, always(1)), 12)],
     "MoqNodeFlapping": [
         Case(
