@@ -1,8 +1,9 @@
 """A root's part of joining: whom it takes for the node that it says it is.
 
-A token that names its node proves it. So does the registry, when the node's record there is of this
-very process, which was proven before. Everybody else is dialled at the URL that it joins as; such
-dials are few for each token, carry no token, and leave this machine's own network alone.
+A token or a certificate that names its node proves it. So does the registry, when the node's record
+there is of this very process, which was proven before. Everybody else is dialled at the URL that it
+joins as; such dials are few for each token, carry no token, and leave this machine's own network
+alone.
 """
 
 from __future__ import annotations
@@ -165,7 +166,9 @@ class Admission:
     ) -> Verdict:
         access = session.publisher.access
         if access.node == node:
-            return Verdict(True, "its token names it")
+            return Verdict(
+                True, f"its {'certificate' if access.by_certificate else 'token'} names it"
+            )
         if self._known(node, instance):
             return Verdict(True, "it is known")
         wait = self._turns.take(access.credential)

@@ -67,6 +67,10 @@ class Dialler:
             handshake_seconds=context.limits.handshake_seconds, streams=GROUPS
         )
 
+    def believe(self, trust: Trust) -> None:
+        """Dial with ``trust`` from now on."""
+        self._trust = trust
+
     @asynccontextmanager
     async def __call__(
         self, url: str, target: str, use: Use, *, address: str | None = None

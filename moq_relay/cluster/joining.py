@@ -101,6 +101,7 @@ class Joiner:
         node: str,
         token: str | None,
         instance: str,
+        certified: bool = False,
         silence: float = SILENCE_SECONDS,
     ) -> None:
         """Take what it says of this node.
@@ -109,15 +110,18 @@ class Joiner:
             dial: reaches roots.
             challenges: where those who ask this node for a nonce look.
             node: its URL.
-            token: by which it may join; without one it measures the way, and asks for nothing.
+            token: by which it may join; without one, and without a certificate, it measures the
+                way, and asks for nothing.
             instance: what its record in the registry has as such: a root that knows it need not
                 reach the node anew.
+            certified: whether it shows a certificate.
             silence: seconds after which a root that says nothing is given up.
         """
         self._dial = dial
         self._challenges = challenges
         self._node = node
         self._token = token
+        self._asks = certified or token is not None
         self._instance = instance
         self._silence = silence
 
@@ -128,10 +132,9 @@ class Joiner:
         Raises:
             MoqError: the root cannot be reached, does not let this node in, or is silent.
         """
-        token = self._token
-        target = targets.to_probe() if token is None else targets.to_join(self._node, token)
+        target = targets.to_join(self._node, self._token) if self._asks else targets.to_probe()
         async with self._reached(root, target) as session:
-            if token is None:
+            if not self._asks:
                 yield Joined(session, None, "no token")
                 return
             yield await self._ask(session)

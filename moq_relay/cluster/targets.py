@@ -6,9 +6,9 @@ TOKEN, REGISTER, CHALLENGE, LINK = "jwt", "register", "challenge", "link"
 """A token; the URL of a node that wants to join; the hash of a nonce; a link, and whose."""
 
 
-def to_join(node: str, token: str) -> str:
-    """Of the session by which ``node`` joins a root."""
-    return _target({REGISTER: node, TOKEN: token})
+def to_join(node: str, token: str | None) -> str:
+    """Of the session by which ``node`` joins a root; without a token by its certificate alone."""
+    return _target({REGISTER: node} if token is None else {REGISTER: node, TOKEN: token})
 
 
 def to_link(node: str, token: str | None) -> str:

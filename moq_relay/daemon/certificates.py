@@ -3,12 +3,17 @@
 import datetime
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+from moq_relay.daemon import clustering
+from moq_relay.daemon.clustering import authorities
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.watched import Watched
 from moq_relay.errors import ConfigError
 from moq_relay.transports import tls
+from moq_relay.transports.quic.dialer import Trust
+from moq_relay.transports.verification import Roots, roots_in
 
 RENEW_BEFORE = datetime.timedelta(days=3)
 """A generated certificate is replaced this long before it ends."""
@@ -17,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Certificates:
-    """What listeners show. ``turn`` takes new files, or renews what was generated."""
+    """What listeners show, and whom they and dials believe; ``turn`` keeps it current."""
 
     def __init__(self, loaded: Loaded) -> None:
         """Read them, or make one.
@@ -30,12 +35,23 @@ class Certificates:
         self._hostnames = settings.generate
         self.reloads: Counter[str] = Counter()
         """New files, by what became of them."""
-        self._watched: list[Watched] = []
-        if not self._hostnames:
-            # Before they are read, so that no change goes unseen.
-            files = [Path(name) for name in (*settings.cert, *settings.key)]
-            self._watched.append(Watched("server.tls", files, self._reload, self.reloads))
+        # Watched before they are read, so that no change goes unseen.
+        client = loaded.settings.client.tls
+        own = [name for name in (client.cert, client.key) if name is not None]
+        self._watched = [
+            Watched(name, [Path(file) for file in files], load, self.reloads)
+            for name, files, load in (
+                ("server.tls", (*settings.cert, *settings.key), self._reload),
+                ("server.tls.root", settings.root, self._reload_roots),
+                ("client.tls", (*client.root, *own), self._reload_trust),
+            )
+            if files
+        ]
         self.credentials = tls.Credentials(*obtain(loaded))
+        self._roots = _roots(loaded)
+        self.trust = clustering.trust(loaded)
+        """Of sessions to other nodes."""
+        self._followers: list[Callable[[Trust], None]] = []
 
     @property
     def fingerprint(self) -> str:
@@ -62,9 +78,38 @@ class Certificates:
             watched.turn()
         renew(self.credentials, self._hostnames, datetime.datetime.now(datetime.UTC))
 
+    @property
+    def peers(self) -> Callable[[], Roots] | None:
+        """The authorities of other nodes, as they are when it is called; None: there are none."""
+        return None if self._roots is None else self._believed
+
+    def follow(self, follower: Callable[[Trust], None]) -> None:
+        """Have ``follower`` called whenever ``trust`` is another."""
+        self._followers.append(follower)
+
+    def _believed(self) -> Roots:
+        assert self._roots is not None
+        return self._roots
+
+    def _reload_roots(self) -> str:
+        self._roots = _roots(self._loaded)
+        return "authorities of other relays"
+
+    def _reload_trust(self) -> str:
+        self.trust = clustering.trust(self._loaded)
+        for follower in self._followers:
+            follower(self.trust)
+        own = self.trust.own
+        return "authorities" if own is None else f"sha256={own.fingerprint}"
+
     def _reload(self) -> str:
         self.credentials.replace(*obtain(self._loaded))
         return f"sha256={self.fingerprint} expires={self.expires_at.isoformat()}"
+
+
+def _roots(loaded: Loaded) -> Roots | None:
+    found = authorities(loaded, "server.tls.root", loaded.settings.server.tls.root)
+    return None if found is None else roots_in(found)
 
 
 def obtain(loaded: Loaded) -> tuple[tls.Certificate, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from moq_relay import __version__
 from moq_relay.daemon import asking, certs, changing, clustering, dev, logs
-from moq_relay.daemon.certificates import obtain
+from moq_relay.daemon.certificates import Certificates
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
 from moq_relay.daemon.keyring import keyring
@@ -62,9 +62,8 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     loaded = load([*layers, variables, command.flags])
     warnings += clustering.warnings(loaded)
     if command.name == "check":
-        obtain(loaded)
+        Certificates(loaded)
         keyring(loaded)
-        clustering.trust(loaded)
         clustering.server(loaded)
         sys.stdout.write(in_force(loaded))
         sys.stdout.write(f"# In a cluster {clustering.describe(clustering.part(loaded))}.\n")

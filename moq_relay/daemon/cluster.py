@@ -85,6 +85,7 @@ class Cluster:
             node=self.node,
             token=part.token,
             instance=instance,
+            certified=part.certified,
         )
         self._embedded: Embedded | None = None
         road = self._lay(redis, joiner)

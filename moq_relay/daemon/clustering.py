@@ -1,9 +1,11 @@
 """What the settings say of the cluster: this relay's part in it, and what it needs for that."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from moq_relay.cluster.address import host_port
 from moq_relay.cluster.embedded import find_server
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
 from moq_relay.cluster.records import Offer
@@ -13,7 +15,8 @@ from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.tokens import read_token
 from moq_relay.errors import ConfigError
 from moq_relay.transports.quic.dialer import Trust
-from moq_relay.transports.tls import read_certificates
+from moq_relay.transports.tls import Certificate, load, read_certificates
+from moq_relay.transports.verification import Untrusted, client_names
 
 Mode = Literal["standalone", "root", "direct", "through"]
 """Alone; a root with its registry; a node with its own way to it; a node whose way is a root."""
@@ -31,6 +34,8 @@ class Part:
     region: str = ""
     token: str | None = field(default=None, repr=False)
     """By which it joins."""
+    certified: bool = False
+    """Whether it shows a certificate to other relays, which stands for a token."""
     endpoint: Endpoint | None = None
     """Its Redis; None for a root: it starts its own."""
     offer: Offer = field(default_factory=Offer)
@@ -63,10 +68,11 @@ def part(loaded: Loaded) -> Part:
             f"{loaded.where('cluster.root')} is set without cluster.node; "
             "set it to where other relays reach this one"
         )
-    if mode == "through" and token is None:
+    certified = loaded.settings.client.tls.cert is not None
+    if mode == "through" and token is None and not certified:
         raise ConfigError(
-            f"{loaded.where('cluster.root')} is set without cluster.token; who joins at a root "
-            "needs a token, and who has none sets redis.url instead"
+            f"{loaded.where('cluster.root')} is set without cluster.token and client.tls.cert; who "
+            "joins at a root needs one of them, and who has none sets redis.url instead"
         )
     return Part(
         mode=mode,
@@ -74,6 +80,7 @@ def part(loaded: Loaded) -> Part:
         roots=roots,
         region=cluster.region or "",
         token=token,
+        certified=certified,
         endpoint=endpoint,
         offer=Offer(addresses=cluster.addresses, coordinates=cluster.coordinates),
         times=_times(loaded),
@@ -115,10 +122,10 @@ def warnings(loaded: Loaded) -> list[str]:
             f"{loaded.where('client.tls.disable_verify')} is set: the certificates of other relays "
             "are not checked, and whoever is on the way can take this relay's token"
         )
-    if mine.mode == "direct" and mine.token is None:
+    if mine.mode == "direct" and mine.token is None and not mine.certified:
         found.append(
-            "cluster.token is not set: this relay is a member by Redis alone, and has on its "
-            "links what auth.public gives it"
+            "cluster.token and client.tls.cert are not set: this relay is a member by Redis "
+            "alone, and has on its links what auth.public gives it"
         )
     if mine.mode == "root" and mine.node is None:
         found.append(
@@ -129,20 +136,51 @@ def warnings(loaded: Loaded) -> list[str]:
 
 
 def trust(loaded: Loaded) -> Trust:
-    """Which certificates this relay believes of others.
+    """Which certificates this relay believes of others, and which it shows them.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: a file cannot be used, or the certificate is not one of this node.
     """
     tls = loaded.settings.client.tls
+    texts = authorities(loaded, "client.tls.root", tls.root)
+    return Trust(verify=not tls.disable_verify, roots=texts, own=_own(loaded))
+
+
+def authorities(loaded: Loaded, name: str, files: Sequence[str]) -> bytes | None:
+    """What is in the files of the setting ``name``; None when there are none.
+
+    Raises:
+        ConfigError: one cannot be used.
+    """
     texts = []
-    for name in tls.root:
+    for file in files:
         try:
-            read_certificates(Path(name))
-            texts.append(Path(name).read_bytes())
+            read_certificates(Path(file))
+            texts.append(Path(file).read_bytes())
         except ConfigError as error:
-            raise ConfigError(f"{loaded.where('client.tls.root')}: {error}") from error
-    return Trust(verify=not tls.disable_verify, roots=b"\n".join(texts) if texts else None)
+            raise ConfigError(f"{loaded.where(name)}: {error}") from error
+    return b"\n".join(texts) if texts else None
+
+
+def _own(loaded: Loaded) -> Certificate | None:
+    tls, node = loaded.settings.client.tls, loaded.settings.cluster.node
+    if tls.cert is None or tls.key is None:
+        return None
+    where = loaded.where("client.tls.cert")
+    try:
+        found = load(Path(tls.cert), Path(tls.key))
+        names = client_names(found.leaf)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except Untrusted as error:
+        raise ConfigError(f"{where}: the certificate in {tls.cert} {error}") from error
+    host = None if node is None else host_port(node).host
+    if host is not None and host not in names and loaded.settings.cluster.token is None:
+        raise ConfigError(
+            f"{where}: the certificate in {tls.cert} is for {', '.join(names)} and not for {host}, "
+            "the host of cluster.node"
+        )
+    return found
 
 
 def server(loaded: Loaded) -> Path | None:

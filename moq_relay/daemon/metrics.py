@@ -107,7 +107,9 @@ RELAY: tuple[Family, ...] = (
         "moq_relay_handshake_failures",
         C,
         "Handshakes that came to nothing.",
-        lambda node: by_label(node.counters.handshake_failures, ("other", "protocol", "timeout")),
+        lambda node: by_label(
+            node.counters.handshake_failures, ("certificate", "other", "protocol", "timeout")
+        ),
         ("reason",),
     ),
     Family(

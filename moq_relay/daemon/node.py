@@ -19,6 +19,7 @@ from moq_relay.cluster.membership import NAME_TAKEN
 from moq_relay.daemon import bounds, clustering, metrics, sockets, welcome
 from moq_relay.daemon.auth import OPEN, Authority
 from moq_relay.daemon.certificates import Certificates
+from moq_relay.daemon.certified import by_certificate
 from moq_relay.daemon.changes import Changes
 from moq_relay.daemon.clients import Clients
 from moq_relay.daemon.cluster import Cluster
@@ -52,6 +53,7 @@ from moq_relay.sessions.experience import Experience
 from moq_relay.sessions.host import Host
 from moq_relay.transports.quic import listener as quic
 from moq_relay.transports.quic.endpoint import Limits as QuicLimits
+from moq_relay.transports.quic.proof import REFUSED
 from moq_relay.wire.lite.versions import VERSIONS
 
 TICK_SECONDS = 0.25
@@ -99,6 +101,7 @@ class Node:
             extensions,
             resolve=None if part.mode == "standalone" else self._resolve,
             experience=experience,
+            certified=by_certificate,
         )
         self._lines = LineFile.of(loaded)
         self._ledger = Ledger.of(loaded, self._lines, time.monotonic)
@@ -106,11 +109,13 @@ class Node:
         self._saturation = Saturation.of(settings, self._host.sessions, self._counters)
         self._clients = Clients(lambda: self._host.sessions, experience)
         if part.mode != "standalone":
+            dialler = Dialler(self._host, self._context, certificates.trust)
+            certificates.follow(dialler.believe)
             self._cluster = Cluster(
                 part,
                 settings.redis,
                 origin=self.origin,
-                dial=Dialler(self._host, self._context, clustering.trust(loaded)),
+                dial=dialler,
                 challenges=challenges,
                 extensions=extensions,
             )
@@ -243,6 +248,7 @@ class Node:
                     protocols=[version.alpn for version in versions],
                     limits=limits,
                     failed=self._handshake_failed,
+                    peers=self._certificates.peers,
                 )
             except ConfigError as error:
                 if not isinstance(error.__cause__, OSError):
@@ -366,7 +372,9 @@ class Node:
         return Readiness(reasons, isolated)
 
     def _handshake_failed(self, reason: str) -> None:
-        self._counters.handshake_failures[FAILURES.get(reason, "other")] += 1
+        refused = reason.startswith(REFUSED)
+        label = "certificate" if refused else FAILURES.get(reason, "other")
+        self._counters.handshake_failures[label] += 1
         log.debug("handshake failed reason=%s", reason)
 
     def _say_hello(self, *, greet: bool) -> None:

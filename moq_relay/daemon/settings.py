@@ -63,6 +63,12 @@ class ServerTls(Section):
         description="Host names for a self-signed certificate that the relay makes and renews; "
         "browsers accept it by `/certificate.sha256`. For development.",
     )
+    root: Texts = Field(
+        default=(),
+        description="PEM files with authorities whose certificates other relays show here, instead "
+        "of a token: see `client.tls.cert`. Whoever has one of theirs is a node of the cluster. "
+        "Unset: no certificate is asked for.",
+    )
 
 
 class Server(Section):
@@ -232,12 +238,20 @@ class Cluster(Section):
 
 
 class ClientTls(Section):
-    """Which certificates of other relays are believed."""
+    """Which certificates of other relays are believed, and what they are shown."""
 
     root: Texts = Field(
         default=(),
-        description="PEM files with certificates to believe, instead of the system's.",
+        description="PEM files with certificates to believe, instead of the system's. New files "
+        "are taken without a restart.",
     )
+    cert: File = Field(
+        default=None,
+        description="PEM file with a certificate, and its chain, that this relay shows to relays "
+        "with `server.tls.root`: it joins and links by it instead of `cluster.token`. One of its "
+        "DNS names is the host of `cluster.node`. New files are taken without a restart.",
+    )
+    key: File = Field(default=None, description="PEM file with that certificate's key.")
     disable_verify: Switch = Field(
         default=False,
         description="Believe every certificate. Whoever is on the way can then take the token of "

@@ -259,6 +259,12 @@ def _agree(loaded: Loaded) -> None:
             f"{loaded.where('server.tls.key')} {len(tls.key)}; each certificate needs its key, in "
             "the same order"
         )
+    shown = loaded.settings.client.tls
+    if (shown.cert is None) != (shown.key is None):
+        have, lack = ("cert", "key") if shown.cert else ("key", "cert")
+        raise ConfigError(
+            f"{loaded.where(f'client.tls.{have}')} is set without client.tls.{lack}; set both"
+        )
     if not tls.cert and not tls.generate:
         raise ConfigError(
             "server.tls has no certificate; set server.tls.cert and server.tls.key, "

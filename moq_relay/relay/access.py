@@ -28,7 +28,7 @@ class Access:
     cluster: bool = False
     """Whether the peer is a node of the cluster, and may do what nodes do with each other."""
     node: str | None = None
-    """The URL of the node that the peer's token proves it to be."""
+    """The URL of the node that the peer's token or certificate proves it to be."""
     register: str | None = None
     """The URL of the node as which the peer wants to join here."""
     challenge: str | None = None
@@ -37,6 +37,8 @@ class Access:
     """The peer is another node's link: it gets what publishers connected here have, only."""
     expires: float | None = None
     """Unix seconds from which on the peer may do nothing; None: they never end."""
+    by_certificate: bool = False
+    """``node`` is proven by the peer's certificate, and not by a token."""
     credential: str = ""
     """Tells tokens apart, and cannot be used as one."""
     holder: Holder = field(default=Holder(), compare=False)

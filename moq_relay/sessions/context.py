@@ -25,6 +25,10 @@ Resolve = Callable[[str], Awaitable[None]]
 """Returns once some broadcast covers a path, or when it is clear that none will soon."""
 
 
+Certified = Callable[[str, tuple[str, ...]], Access | None]
+"""The same for a peer whose certificate has these DNS names; None: they give it nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one peer may cost."""
@@ -92,3 +96,5 @@ class Context:
     resolve: Resolve | None = None
     """Asked before a path that nothing covers is refused; None: it is refused at once."""
     experience: Experience = field(default_factory=Experience)
+    certified: Certified = lambda _target, _names: None
+    """Asked before ``authorise`` when the peer has a certificate."""

@@ -67,6 +67,10 @@ class Transport(Protocol):
     """Address of the far end, for logs."""
 
     @property
+    def peer_names(self) -> tuple[str, ...]:
+        """DNS names of the peer's certificate, which was verified; none when it showed none."""
+
+    @property
     def max_datagram_size(self) -> int:
         """Largest datagram ``send_datagram`` can carry, bytes; 0 when there are none."""
 

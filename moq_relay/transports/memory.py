@@ -36,6 +36,7 @@ class Memory:
         """Make the client (0) or the server (1)."""
         self.binding = "memory"
         self.peer = "memory:server" if parity == 0 else "memory:client"
+        self.peer_names: tuple[str, ...] = ()
         self.rtt_seconds: float | None = None
         """What ``stats`` tells; nothing is measured here."""
         self._max_datagram = max_datagram

@@ -89,10 +89,7 @@ class Roots:
             policies.build_client_verifier().verify(leaf, list(chain))
         except (verification.VerificationError, ValueError) as error:
             raise Untrusted(_why(leaf, chain, usage, error)) from error
-        names = tuple(name.lower() for name in dns_names(leaf) if "*" not in name)
-        if not names:
-            raise Untrusted("has no DNS name that is not a wildcard")
-        return names
+        return client_names(leaf)
 
     def _policies(self, leaf: ExtensionPolicy, usage: x509.ObjectIdentifier) -> PolicyBuilder:
         issuer = (
@@ -107,6 +104,24 @@ class Roots:
             .max_chain_depth(LONGEST_CHAIN)
             .extension_policies(ca_policy=issuer, ee_policy=leaf)
         )
+
+
+def client_names(leaf: x509.Certificate) -> tuple[str, ...]:
+    """The DNS names of a client's certificate; wildcards are none.
+
+    Raises:
+        Untrusted: it does not say that it is a client's, or has no such name.
+    """
+    usage = ExtendedKeyUsageOID.CLIENT_AUTH
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        _for(usage)(None, leaf, found)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+        raise Untrusted(f"is not for {USAGES[usage]}") from error
+    names = tuple(name.lower() for name in dns_names(leaf) if "*" not in name)
+    if not names:
+        raise Untrusted("has no DNS name that is not a wildcard")
+    return names
 
 
 @lru_cache(maxsize=8)

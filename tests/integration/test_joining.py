@@ -17,6 +17,7 @@ from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.rootroad import RootRoad
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon.auth import Authority
+from moq_relay.daemon.certified import by_certificate
 from moq_relay.daemon.keys import OneKey
 from moq_relay.errors import MoqError
 from moq_relay.relay.counters import Counters
@@ -41,11 +42,12 @@ QUICK = RegistrySettings(renew=0.5, command_timeout=0.5, lease=2.0)
 class Relay:
     """A node with a socket, without a daemon around it."""
 
-    def __init__(self, *, trust=ROOTS, shared_token=True):
+    def __init__(self, *, trust=ROOTS, shared_token=True, peers=None):
         loop = asyncio.get_running_loop()
         counters = Counters()
         self.challenges = Challenges()
         self.came = []
+        self.peers = peers
         authority = Authority(
             None,
             keys=OneKey(KEY),
@@ -65,6 +67,7 @@ class Relay:
             authorise,
             counters,
             self.extensions,
+            certified=by_certificate,
         )
         self.host = Host(self.context)
         self.dial = Dialler(self.host, self.context, trust)
@@ -83,6 +86,7 @@ class Relay:
                 credentials=tls.Credentials(certificate),
                 accept=self.host.acceptor(VERSIONS),
                 protocols=[version.alpn for version in VERSIONS],
+                peers=self.peers,
             )
             self.port = listener.port
             try:

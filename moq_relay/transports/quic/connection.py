@@ -15,6 +15,7 @@ from moq_relay.sessions.transport import (
 )
 from moq_relay.transports.quic.codes import from_stream, maps_codes, to_http3
 from moq_relay.transports.quic.driver import INTERNAL_ERROR, Connection
+from moq_relay.transports.quic.proof import names_shown
 
 HIGH_WATER = 96 * 1024
 """Unsent bytes of a connection above which no more should come: 0.15 s at 5 Mbit/s."""
@@ -78,6 +79,10 @@ class QuicTransport:
         self._starved = False
 
     # Down.
+
+    @property
+    def peer_names(self) -> tuple[str, ...]:
+        return names_shown(self._engine.tls)
 
     @property
     def max_datagram_size(self) -> int:

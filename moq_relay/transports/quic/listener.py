@@ -3,18 +3,21 @@
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 
 from aioquic import tls
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.packet import QuicErrorCode
+from cryptography import x509
 
 from moq_relay.errors import ConfigError
 from moq_relay.sessions.transport import Accept
 from moq_relay.transports.quic import proof
 from moq_relay.transports.quic.connection import RawBinding
-from moq_relay.transports.quic.datagram_io import Address, bind
+from moq_relay.transports.quic.datagram_io import Address, bind, readable
 from moq_relay.transports.quic.driver import Binding, Connection
 from moq_relay.transports.quic.endpoint import (
     CONNECTION_ID_BYTES,
@@ -28,9 +31,13 @@ from moq_relay.transports.quic.engine import Engine
 from moq_relay.transports.quic.handshake import Retry, opening, other_versions, refusal
 from moq_relay.transports.quic.webtransport import WebTransportBinding
 from moq_relay.transports.tls import Certificate, Credentials
+from moq_relay.transports.verification import Roots, Untrusted
 
 RETRY_ABOVE = 256
 """Unfinished handshakes from which on a client must first prove its address."""
+
+QUIET_SECONDS = 60.0
+"""How rarely the log says that a client's certificate was refused."""
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +56,7 @@ class Listener:
         webtransport: bool,
         failed: Callable[[str], None] | None = None,
         retry_above: int = RETRY_ABOVE,
+        peers: Callable[[], Roots] | None = None,
     ) -> None:
         """Serve ``sock``; `listen` makes it from an address and explains the rest."""
         self._credentials = credentials
@@ -57,6 +65,8 @@ class Listener:
         self._protocols = tuple(protocols)
         self._retry = Retry()
         self._retry_above = retry_above
+        self._peers = peers
+        self._quiet_until = 0.0
         self._refusing = False
         alpns = [*protocols, *(H3_ALPN if webtransport else ())]
         self._configuration = configuration(limits, alpns, is_client=False)
@@ -137,7 +147,7 @@ class Listener:
             original_destination_connection_id=original,
             retry_source_connection_id=retried,
         )
-        engine.prepare = self._prepare
+        engine.prepare = partial(self._prepare, address)
         connection = endpoint.add(engine, self._bind, address, header.destination_cid)
         connection.receive(data, address, now)
         if engine.understood_nothing:
@@ -152,9 +162,30 @@ class Listener:
             self._configuration.certificate_chain = list(certificate.chain)
             self._configuration.private_key = certificate.key
 
-    def _prepare(self, context: tls.Context) -> None:
+    def _prepare(self, address: Address, context: tls.Context) -> None:
         credentials = self._credentials
-        proof.serve(context, choose=credentials.choose if len(credentials.all) > 1 else None)
+        proof.serve(
+            context,
+            choose=credentials.choose if len(credentials.all) > 1 else None,
+            check=None if self._peers is None else partial(self._check, self._peers, address),
+        )
+
+    def _check(
+        self,
+        peers: Callable[[], Roots],
+        address: Address,
+        leaf: x509.Certificate,
+        chain: Sequence[x509.Certificate],
+    ) -> tuple[str, ...]:
+        try:
+            return peers().check_client(leaf, chain)
+        except Untrusted as error:
+            now = time.monotonic()
+            if now >= self._quiet_until:
+                # Somebody who tries again and again fills no log.
+                self._quiet_until = now + QUIET_SECONDS
+                log.warning("client refused peer=%s certificate=%s", readable(address), error)
+            raise
 
     def _bind(self, connection: Connection, alpn: str | None) -> Binding:
         if alpn in H3_ALPN:
@@ -173,6 +204,7 @@ async def listen(
     limits: Limits | None = None,
     failed: Callable[[str], None] | None = None,
     retry_above: int = RETRY_ABOVE,
+    peers: Callable[[], Roots] | None = None,
 ) -> Listener:
     """Listen for QUIC at a UDP address; ``::`` takes IPv4 as well.
 
@@ -182,6 +214,8 @@ async def listen(
         webtransport: whether HTTP/3 is offered, after all of ``protocols``.
         failed: called with the reason of each handshake that came to nothing.
         retry_above: unfinished handshakes from which on clients prove their address first.
+        peers: authorities whose certificates clients may show, as they are at that moment; None:
+            clients are not asked for any.
 
     Raises:
         ConfigError: the address can't be listened on.
@@ -203,4 +237,5 @@ async def listen(
         webtransport=webtransport,
         failed=failed,
         retry_above=retry_above,
+        peers=peers,
     )
