@@ -277,7 +277,7 @@ async def test_a_node_without_a_token_only_measures_the_way(town):
     root = await town.build(ROOT, public=Public((), ("",)))
     node = await town.build(NODE)
     joiner = town.joiner(node)
-    joiner._token = None
+    joiner._asks = False
 
     async with joiner.joined(ROOT) as found:
         assert found.accepted is None

@@ -33,7 +33,9 @@ def test_a_link_is_local_and_registers_nobody():
     "other", ["other.example", "node.example.com", "10.0.0.1", "a.node.example"]
 )
 def test_another_nodes_name_is_refused(other):
-    with pytest.raises(Unauthorized, match=rf"for node\.example, also\.example and not for {other}$"):
+    with pytest.raises(
+        Unauthorized, match=rf"for node\.example, also\.example and not for {other}$"
+    ):
         by_certificate(targets.to_join(f"https://{other}/", None), NAMES)
 
 
