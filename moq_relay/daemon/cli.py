@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from moq_relay import __version__
-from moq_relay.daemon import asking, certs, changing, clustering, dev, logs
+from moq_relay.daemon import asking, certs, changing, clustering, dev, logs, minting
 from moq_relay.daemon.certificates import Certificates
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
@@ -24,6 +24,7 @@ OTHERS: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
     **dict.fromkeys(changing.COMMANDS, changing.main),
     "certs": certs.main,
     **dict.fromkeys(measuring.COMMANDS, measuring.main),
+    "token": minting.main,
 }
 """Commands that run no relay; each takes its words apart itself."""
 
