@@ -53,6 +53,10 @@ class GroupTooLarge(RequestError):
     """A group outgrew ``limits.group_bytes`` or the number of frames allowed."""
 
 
+class ExcessiveLoad(RequestError):
+    """The peer, or its tenant, asks for more than ``limits`` allow."""
+
+
 class NotFound(RequestError):
     """The broadcast is there; the track, or the group asked for, is not."""
 
@@ -121,8 +125,13 @@ class VersionMismatch(SessionError):
     """No version in common."""
 
 
-class TooManySessions(SessionError):
-    """The node is at ``limits.sessions``."""
+class LimitReached(SessionError):
+    """The peer, its address, its tenant or the node has as much as ``limits`` allow."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+        """Which limit; a metric label."""
 
 
 class ConfigError(MoqError):

@@ -31,6 +31,18 @@ from moq_relay.wire.lite.versions import VERSIONS
 
 DIRECTIONS = ("in", "out")
 LINES = (("written",), ("lost",))
+SESSIONS_REFUSED = (
+    "address",
+    "draining",
+    "limit",
+    "saturation",
+    "tenant",
+    "unauthorized",
+    "version",
+)
+HANDSHAKES_REFUSED = ("address", "rate", "token")
+REQUESTS_REFUSED = ("requests", "subscriptions", "tenant", "tracks")
+ANNOUNCES_REFUSED = ("rate", "rights", "session", "tenant")
 SATURATION = (
     f"`loop`: CPU that the event loop's thread used in the last {WINDOW} s, of one core; "
     "`sessions`: of `limits.sessions`; "
@@ -97,10 +109,10 @@ RELAY: tuple[Family, ...] = (
     Family(
         "moq_relay_sessions_refused",
         C,
-        "Peers that got no session.",
-        lambda node: by_label(
-            node.counters.sessions_refused, ("draining", "limit", "unauthorized", "version")
-        ),
+        "Peers that got no session: `limit` is `limits.sessions`, `address` is "
+        "`limits.sessions_per_address`, `tenant` is `limits.tenant.sessions`, and `saturation` is "
+        "`limits.shed`.",
+        lambda node: by_label(node.counters.sessions_refused, SESSIONS_REFUSED),
         ("reason",),
     ),
     Family(
@@ -115,14 +127,35 @@ RELAY: tuple[Family, ...] = (
     Family(
         "moq_relay_requests_refused",
         C,
-        "Requests beyond `limits.requests_per_session`.",
-        lambda node: one(node.counters.requests_refused),
+        "Requests beyond a limit: `limits.requests_per_session`, "
+        "`limits.subscriptions_per_session`, `limits.tracks_per_session`, or "
+        "`limits.tenant.egress`.",
+        lambda node: by_label(node.counters.requests_refused, REQUESTS_REFUSED),
+        ("reason",),
     ),
     Family(
         "moq_relay_announces_refused",
         C,
-        "Announcements beyond `limits.announces_per_session`, or where the peer may not publish.",
-        lambda node: one(node.counters.announces_refused),
+        "Announcements beyond a limit: of the `session` (`limits.announces_per_session`), of the "
+        "`tenant` (`limits.tenant.announces`), of the `rate` (`limits.announces_per_second`, which "
+        "ends the session); `rights`: where the peer may not publish.",
+        lambda node: by_label(node.counters.announces_refused, ANNOUNCES_REFUSED),
+        ("reason",),
+    ),
+    Family(
+        "moq_relay_handshakes_refused",
+        C,
+        "Handshakes that were not begun: for their `address`, which has as many sessions as "
+        "`limits.sessions_per_address`, and for a Retry `token` that is not ours; those beyond the "
+        "`rate` of `limits.handshakes` were put off, and come again by themselves.",
+        lambda node: by_label(node.counters.handshakes_refused, HANDSHAKES_REFUSED),
+        ("reason",),
+    ),
+    Family(
+        "moq_relay_retries",
+        C,
+        "Clients that had to prove their address first, because many handshakes were unfinished.",
+        lambda node: one(node.counters.retries),
     ),
     Family(
         "moq_relay_violations",
@@ -233,8 +266,9 @@ RELAY: tuple[Family, ...] = (
     Family(
         "moq_relay_cache_evictions",
         C,
-        "Groups that left the cache for their age, or for want of room.",
-        lambda node: by_label(node.counters.evictions, ("age", "capacity")),
+        "Groups that left the cache for their age, for want of room, or because their `tenant` has "
+        "more than `limits.tenant.cache`.",
+        lambda node: by_label(node.counters.evictions, ("age", "capacity", "tenant")),
         ("reason",),
     ),
     Family(

@@ -28,6 +28,7 @@ from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.drain import Drain
 from moq_relay.daemon.expiry import end_expired
 from moq_relay.daemon.geo_http import GeoHttp
+from moq_relay.daemon.guard import Guard
 from moq_relay.daemon.guests import Guests, doorkeeper
 from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.hosts import Hosts
@@ -53,7 +54,6 @@ from moq_relay.sessions.experience import Experience
 from moq_relay.sessions.host import Host
 from moq_relay.transports.quic import listener as quic
 from moq_relay.transports.quic.endpoint import Limits as QuicLimits
-from moq_relay.transports.quic.proof import REFUSED
 from moq_relay.wire.lite.versions import VERSIONS
 
 TICK_SECONDS = 0.25
@@ -61,12 +61,6 @@ SWEEP_TICKS = 4
 LEAVE_SECONDS = 5.0
 """How long sessions may take to end once they are closed."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-FAILURES = {
-    "No common ALPN protocols": "protocol",
-    "handshake timeout": "timeout",
-    "Idle timeout": "timeout",
-}
-"""What our side says of a failed handshake -> its label; what the peer says is ``other``."""
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +87,7 @@ class Node:
         )
         extensions: dict[int, Extension] = {}
         experience = Experience()
+        self._guard = Guard(settings, self._counters)
         self._context = Context(
             self.origin,
             bounds.limits(settings),
@@ -102,6 +97,8 @@ class Node:
             resolve=None if part.mode == "standalone" else self._resolve,
             experience=experience,
             certified=by_certificate,
+            gate=self._guard.gate,
+            tenants=self._guard.tenants,
         )
         self._lines = LineFile.of(loaded)
         self._ledger = Ledger.of(loaded, self._lines, time.monotonic)
@@ -247,8 +244,10 @@ class Node:
                     accept=self._host.acceptor(versions),
                     protocols=[version.alpn for version in versions],
                     limits=limits,
-                    failed=self._handshake_failed,
+                    failed=self._guard.handshake_failed,
                     peers=self._certificates.peers,
+                    retry_above=self._settings.limits.handshakes_pending,
+                    gate=self._guard.gate,
                 )
             except ConfigError as error:
                 if not isinstance(error.__cause__, OSError):
@@ -330,6 +329,7 @@ class Node:
             self.origin.sweep(time.monotonic())
             self._clients.turn()
             self._saturation.turn()
+            self._guard.turn(self._saturation, self._host.sessions, self.origin.cache)
             self._geo.turn()
             if self._cluster is not None:
                 load = max(self._saturation.ratios().values())
@@ -370,12 +370,6 @@ class Node:
         if self._cluster is not None and self._cluster.name_taken:
             reasons.append(NAME_TAKEN)
         return Readiness(reasons, isolated)
-
-    def _handshake_failed(self, reason: str) -> None:
-        refused = reason.startswith(REFUSED)
-        label = "certificate" if refused else FAILURES.get(reason, "other")
-        self._counters.handshake_failures[label] += 1
-        log.debug("handshake failed reason=%s", reason)
 
     def _say_hello(self, *, greet: bool) -> None:
         log.info(

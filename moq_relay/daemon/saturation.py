@@ -64,6 +64,15 @@ class Saturation:
         """Note what the loop's thread has used, and what was sent."""
         self._turns.append((time.monotonic(), time.thread_time(), self._sent()))
 
+    def shortest(self, share: float) -> str | None:
+        """What is used to ``share`` or above, the most used first; sessions have their own limit.
+
+        None while there is enough of everything.
+        """
+        used = {name: ratio for name, ratio in self.ratios().items() if name != SESSIONS}
+        worst = max(used, key=used.__getitem__)
+        return worst if used[worst] >= share else None
+
     def ratios(self) -> Mapping[str, float]:
         """Each of ``RESOURCES``; 0 where there is no limit, or none that can be read here."""
         (begun, cpu_then, sent_then), (now, cpu_now, sent_now) = self._turns[0], self._turns[-1]

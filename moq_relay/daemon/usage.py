@@ -28,7 +28,6 @@ IDLE = "Idle timeout"
 REASONS = {
     codes.NO_ERROR: "no_error",
     **{code: label(kind.__name__) for kind, code in codes.SESSION_CODES.items()},
-    # Only peers that got no session hear of that one as of too many.
     codes.INTERNAL: "internal",
 }
 """Close codes of sessions, by the names of their errors."""

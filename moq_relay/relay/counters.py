@@ -37,9 +37,13 @@ class Counters:
     """By reason."""
     handshake_failures: Counter[str] = field(default_factory=Counter)
     """By reason."""
-    requests_refused: int = 0
-    """Requests beyond ``limits.requests_per_session``."""
-    announces_refused: int = 0
-    """Announcements beyond ``limits.announces_per_session``, or where the peer may not publish."""
+    handshakes_refused: Counter[str] = field(default_factory=Counter)
+    """By reason; those of ``rate`` were put off."""
+    retries: int = 0
+    """Clients that were asked to prove their address."""
+    requests_refused: Counter[str] = field(default_factory=Counter)
+    """By the limit that was reached."""
+    announces_refused: Counter[str] = field(default_factory=Counter)
+    """By the limit that was reached; ``rights``: where the peer may not publish."""
     violations: int = 0
     """Sessions ended for a protocol violation of the peer."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,31 @@ class Cache:
             since = group.opened_at if group.track is None else group.track.idle_since
             if since is not None and not group.open and now - since > self._keep_seconds(group):
                 self.evict(group, "age")
+
+    def trim(self, owner: Callable[[str], str], capacity: int) -> None:
+        """Let the oldest groups of each owner go that holds more than ``capacity`` bytes.
+
+        A step per group that is kept. ``owner`` tells whose a broadcast's path is; the latest group
+        of a track stays.
+        """
+        held: Counter[str] = Counter()
+        owners: dict[str, str] = {}
+
+        def whose(group: Group) -> str:
+            path = "" if group.track is None else group.track.path
+            if path not in owners:
+                owners[path] = owner(path)
+            return owners[path]
+
+        for group in (*self._latest.values(), *self._outdated.values()):
+            held[whose(group)] += group.size
+        if not any(size > capacity for size in held.values()):
+            return
+        for group in tuple(self._outdated.values()):
+            name = whose(group)
+            if held[name] > capacity:
+                held[name] -= group.size
+                self.evict(group, "tenant")
 
     def _expiry(self, group: Group) -> float:
         since = group.opened_at if group.superseded_at is None else group.superseded_at

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from moq_relay.errors import LimitReached, ProtocolViolation, SessionError, Unauthorized
 from moq_relay.relay.access import Access
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
 from moq_relay.sessions.experience import Experience
+from moq_relay.sessions.gate import Gate
+from moq_relay.sessions.tenants import Tenants, is_node
 
 if TYPE_CHECKING:
     from moq_relay.sessions.lite.session import LiteSession
@@ -21,6 +24,8 @@ Later = Callable[[], Awaitable[Access]]
 """Rights that take time to be known; raises ``Unauthorized``."""
 Authorise = Callable[[str], Access | Later]
 """``/path?query`` of a session to its rights; raises ``Unauthorized``."""
+ANNOUNCE_BURST = 2
+"""A publisher may end all it has and announce it again, as fast as it can."""
 Resolve = Callable[[str], Awaitable[None]]
 """Returns once some broadcast covers a path, or when it is clear that none will soon."""
 
@@ -41,8 +46,15 @@ class Limits:
     """Sessions of the node; the next one is turned away."""
     requests_per_session: int = 4_000
     """Request streams that one peer may have open; the next one is reset."""
+    subscriptions_per_session: int = 4_000
+    """Subscriptions that one peer may hold; the next one is reset."""
+    tracks_per_session: int = 10_000
+    """Tracks that one publisher is asked for at a time; who wants one more is refused."""
     announces_per_session: int = 10_000
     """Broadcasts that one peer may announce; the next one is ignored."""
+    announces_per_second: int = 100
+    """Announcements, changes and ends of one peer, after `ANNOUNCE_BURST` times the broadcasts that
+    it may have; beyond that its session ends."""
     handshake_seconds: float = 10.0
     """How long the handshake may take, and the peer's SETUP after it."""
     viewer_backlog: int = 4 << 20
@@ -98,3 +110,49 @@ class Context:
     experience: Experience = field(default_factory=Experience)
     certified: Certified = lambda _target, _names: None
     """Asked before ``authorise`` when the peer has a certificate."""
+    gate: Gate = field(default_factory=Gate)
+    """What one address may have, and one relay bear."""
+    tenants: Tenants = field(default_factory=Tenants)
+
+    def check(self, peer: str) -> None:
+        """Whether the address of ``peer`` may have one more session; counts it if not.
+
+        Raises:
+            LimitReached: it has as many as one may have.
+        """
+        try:
+            self.gate.check(peer)
+        except LimitReached as error:
+            self.counters.sessions_refused[error.reason] += 1
+            raise
+
+    def admit(self, number: int, peer: str, access: Access) -> None:
+        """Take session ``number`` in once its rights are known; counts who is not taken.
+
+        Nodes always are: nobody else has what publishers here still send.
+
+        Raises:
+            LimitReached: there is no room for it.
+        """
+        if is_node(access):
+            return
+        try:
+            self.gate.shed(peer)
+            self.tenants.enter(number, access)
+        except LimitReached as error:
+            self.counters.sessions_refused[error.reason] += 1
+            raise
+
+    def blame(self, error: SessionError, peer: str) -> None:
+        """A session ended for ``error``: count it, and log it where it is a refusal."""
+        if isinstance(error, ProtocolViolation):
+            self.counters.violations += 1
+        elif isinstance(error, Unauthorized):
+            self.counters.sessions_refused["unauthorized"] += 1
+        if isinstance(error, Unauthorized | LimitReached):
+            self.gate.refuse(peer, str(error))
+
+    def left(self, number: int) -> None:
+        """Session ``number`` is over: its place is free."""
+        self.gate.left(number)
+        self.tenants.left(number)

@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from moq_relay.errors import Draining, Unauthorized
+from moq_relay.errors import Draining, LimitReached, Unauthorized
 from moq_relay.sessions.context import Context
 from moq_relay.sessions.lite import codes
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.sessions.transport import Accept, Arrival, Events, Refused, Transport
 from moq_relay.wire.version import Version
+
+FULL = codes.SESSION_CODES[LimitReached]
 
 logger = logging.getLogger(__name__)
 
@@ -77,17 +79,28 @@ class Host:
                 raise Refused(503, 0, "the relay is shutting down")
             if len(self.sessions) >= self._context.limits.sessions:
                 counters.sessions_refused["limit"] += 1
-                raise Refused(503, 1, "the relay is full")
-            session = LiteSession(transport, version, self._context, target=arrival.target)
-        except Unauthorized as error:
-            counters.sessions_refused["unauthorized"] += 1
-            raise Refused(403, 2, str(error)) from error
-        except Draining as error:
-            raise Refused(503, codes.of_session(error), str(error)) from error
+                raise Refused(503, FULL, "the relay is full")
+            session = self._enter(arrival, transport, version)
         except Refused as refused:
-            logger.info("session refused peer=%s reason=%s", arrival.peer, refused.reason)
+            self._context.gate.refuse(arrival.peer, refused.reason)
             raise
         return self.start(session)
+
+    def _enter(self, arrival: Arrival, transport: Transport, version: Version) -> LiteSession:
+        context = self._context
+        refused = context.counters.sessions_refused
+        try:
+            context.check(arrival.peer)
+            session = LiteSession(transport, version, context, target=arrival.target)
+        except Unauthorized as error:
+            refused["unauthorized"] += 1
+            raise Refused(403, codes.of_session(error), str(error)) from error
+        except Draining as error:
+            raise Refused(503, codes.of_session(error), str(error)) from error
+        except LimitReached as error:
+            raise Refused(503, codes.of_session(error), str(error)) from error
+        context.gate.entered(session.number, arrival.peer)
+        return session
 
     def start(self, session: LiteSession) -> LiteSession:
         """Own a session until it ends."""
@@ -102,6 +115,7 @@ class Host:
             logger.exception("session failed session=%d", session.number)
         finally:
             self.sessions.discard(session)
+            self._context.left(session.number)
             self._ended(session)
 
 

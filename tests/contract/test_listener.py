@@ -6,9 +6,10 @@ import socket
 import time
 
 import pytest
-from aioquic.quic.packet import QuicProtocolVersion
+from aioquic.quic.packet import QuicErrorCode, QuicProtocolVersion
 
 from moq_relay.errors import ConfigError
+from moq_relay.sessions.gate import Answer, Gate, GateLimits
 from moq_relay.sessions.transport import Refused
 from moq_relay.transports import tls
 from moq_relay.transports.quic import dialer, handshake
@@ -20,7 +21,7 @@ from tests.contract.transports import CREDENTIALS, PROTOCOLS, Recorder, keep, li
 ANYONE = Trust(verify=False)
 
 
-class Gate:
+class Doorman:
     """Accepts or refuses, and remembers who came."""
 
     def __init__(self, refusal=None):
@@ -53,7 +54,7 @@ def call(listener, **options):
     ],
 )
 async def test_our_order_of_versions_wins_on_raw_quic(offers, chosen):
-    gate, theirs = Gate(), Gate()
+    gate, theirs = Doorman(), Doorman()
     async with (
         listening(accept=gate) as (listener, _),
         call(listener, protocols=offers, accept=theirs),
@@ -75,7 +76,7 @@ async def test_our_order_of_versions_wins_on_raw_quic(offers, chosen):
     ],
 )
 async def test_our_order_of_versions_wins_on_webtransport(offers, chosen):
-    gate, theirs = Gate(), Gate()
+    gate, theirs = Doorman(), Doorman()
     async with (
         listening(accept=gate) as (listener, _),
         call(listener, protocols=offers, accept=theirs, path="/a/b?jwt=x%20y"),
@@ -115,7 +116,7 @@ async def test_a_session_may_send_while_it_is_being_accepted():
 
 
 async def test_a_refusal_ends_raw_quic_with_its_code():
-    gate = Gate(Refused(401, 2, "no token"))
+    gate = Doorman(Refused(401, 2, "no token"))
     async with listening(accept=gate) as (listener, _), call(listener) as client:
         events = client.events
 
@@ -126,7 +127,7 @@ async def test_a_refusal_ends_raw_quic_with_its_code():
 
 
 async def test_a_refusal_answers_a_webtransport_request_with_its_status():
-    gate = Gate(Refused(401, 2, "no token"))
+    gate = Doorman(Refused(401, 2, "no token"))
     async with listening(accept=gate) as (listener, _):
         with pytest.raises(DialFailed) as raised:
             async with call(listener, path="/x"):
@@ -136,7 +137,7 @@ async def test_a_refusal_answers_a_webtransport_request_with_its_status():
 
 
 async def test_an_acceptor_that_fails_costs_its_connection(caplog):
-    gate = Gate(ZeroDivisionError())
+    gate = Doorman(ZeroDivisionError())
     async with listening(accept=gate) as (listener, _):
         async with call(listener) as client:
             events = client.events
@@ -343,27 +344,57 @@ async def test_another_version_is_answered_with_ours_but_only_once_and_not_cheap
 @pytest.mark.parametrize("path", [None, "/"])
 async def test_under_pressure_a_client_proves_its_address_first(path):
     async with (
-        listening(retry_above=0) as (listener, served),
+        listening(retry_above=0, gate=(gate := Gate())) as (listener, served),
         call(listener, path=path) as client,
     ):
         client.send(client.open_uni(), b"x", fin=True)
         await until(lambda: served and served[0].events.fins)
 
-        assert listener.counters.retries == 1
+        assert gate.counters.retries == 1
 
 
-async def test_a_token_that_is_not_ours_is_refused():
+async def test_a_token_that_is_not_ours_is_dropped_in_silence_and_counted():
     initial = await first_datagram()
     header = handshake.opening(initial, 8)
     assert header.token == b""
     cids = 6 + initial[5]
     cids += 1 + initial[cids]
     forged = initial[:cids] + b"\x08forged!!" + initial[cids + 1 :]
-    async with listening() as (listener, _):
-        answer = await ask(listener, forged)
+    gate = Gate()
+    async with listening(gate=gate) as (listener, _):
+        assert await ask(listener, forged) is None
 
-        assert answer is not None
         assert listener.connections == 0
+        assert gate.counters.handshakes_refused == {"token": 1}
+
+
+async def test_an_address_that_may_begin_no_more_is_refused_and_one_beyond_the_rate_hears_nothing():
+    initial = await first_datagram()
+    gate = Gate(GateLimits(sessions_per_address=1))
+    async with listening(gate=gate) as (listener, _):
+        gate.entered(1, "127.0.0.1:1")
+        answer = await ask(listener, initial)
+        assert answer is not None
+        assert len(answer) < len(initial)
+        with pytest.raises(DialFailed) as refusal:
+            async with call(listener):
+                pass
+        assert refusal.value.code == QuicErrorCode.CONNECTION_REFUSED
+
+        gate.limits = GateLimits(handshakes=1)
+        assert gate.knock("192.0.2.1") is Answer.COME
+        assert await ask(listener, initial) is None
+        assert gate.counters.handshakes_refused == {"address": 2, "rate": 1}
+        assert listener.connections == 0
+
+
+async def test_who_is_beyond_the_rate_comes_in_its_turn():
+    gate = Gate(GateLimits(handshakes=2))
+    async with listening(gate=gate) as (listener, served):
+        async with call(listener), call(listener):
+            await until(lambda: len(served) == 2)
+
+        assert gate.counters.handshakes_refused["rate"] > 0
 
 
 # --- the end --------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@ from moq_relay.errors import ApplicationError, Internal, RequestError, SessionEr
 CANCEL = 1
 """The receiver no longer wants the stream."""
 
+EXCESSIVE_LOAD = 9
+"""Not moq-lite's, which has none for it, but moq-transport's: clients only display it."""
+
 REQUEST_CODES: dict[type[RequestError], int] = {
     errors.Internal: 0,
     errors.Cancelled: 1,
@@ -14,6 +17,7 @@ REQUEST_CODES: dict[type[RequestError], int] = {
     errors.SessionClosed: 3,
     errors.GoingAway: 4,
     errors.TooFarBehind: 5,
+    errors.ExcessiveLoad: EXCESSIVE_LOAD,
     errors.MalformedTrack: 0x12,
     errors.ControlTimeout: 0x31,
     errors.GroupTooLarge: 0x32,
@@ -32,6 +36,7 @@ MEANINGS: dict[type[RequestError], str] = {
     errors.SessionClosed: "its session ended",
     errors.GoingAway: "it is about to leave",
     errors.TooFarBehind: "the reader is too far behind",
+    errors.ExcessiveLoad: "it is asked for more than it allows",
     errors.MalformedTrack: "the track breaks its own rules",
     errors.ControlTimeout: "no answer in time",
     errors.GroupTooLarge: "the group is too large",
@@ -52,7 +57,7 @@ SESSION_CODES: dict[type[SessionError], int] = {
     errors.Draining: 0x10,
     errors.SetupTimeout: 0x11,
     errors.VersionMismatch: 0x15,
-    errors.TooManySessions: 1,
+    errors.LimitReached: 7,
 }
 NO_ERROR = 0
 INTERNAL = 1

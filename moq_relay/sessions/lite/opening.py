@@ -191,6 +191,9 @@ class Opening:
             self._grant(replace(access, publish=()))
 
     def _grant(self, access: Access) -> None:
+        session = self._session
+        if not self.dialled and not self.granted:
+            self._context.admit(session.number, session.transport.peer, access)
         self.granted = True
         self._session.publisher.access = self._session.subscriber.access = access
         if access.local_only and access.cluster:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from moq_relay.errors import (
     Cancelled,
     ControlTimeout,
+    ExcessiveLoad,
     NotFound,
     ProtocolViolation,
     Unroutable,
@@ -49,6 +50,8 @@ class Publisher:
         self._line = line
         self._origin = context.origin
         self._resolve = context.resolve
+        self._limit = context.limits.subscriptions_per_session
+        self._tenants = context.tenants
         self._source = source
         self._tracks: dict[int, TrackEgress] = {}
         self._fetches: dict[int, FetchEgress] = {}
@@ -94,6 +97,7 @@ class Publisher:
         wanted: Subscribe = await request.read(Slot.SUBSCRIBE)
         asked = None if self.access.local_only else self._line.clock()
         path = await self._path(wanted.broadcast)
+        self._may_begin()
         if wanted.id in self._tracks:
             raise ProtocolViolation(f"subscription {wanted.id} exists")
         egress = TrackEgress(self._line, request, wanted.id, asked=asked)
@@ -136,6 +140,7 @@ class Publisher:
         if not self._line.version.features.fetch:
             raise NotFound("this version has no fetch")
         path = await self._path(wanted.broadcast)
+        self._may_begin(fetch=True)
         group = self._origin.fetch(path, wanted.track, wanted.group, self._asker)
         egress = self._fetches[request.stream] = FetchEgress(self._line, request, group, wanted)
         self._line.tally.requests += 1
@@ -190,6 +195,19 @@ class Publisher:
             except Unroutable:
                 await self._resolve(path)
         return path
+
+    def _may_begin(self, *, fetch: bool = False) -> None:
+        """Whether one more subscription, or fetch, may be served.
+
+        Raises:
+            ExcessiveLoad: the peer holds as many as one may, or its tenant sends too much.
+        """
+        if self._tenants.overdrawn(self.access):
+            self._line.counters.requests_refused["tenant"] += 1
+            raise ExcessiveLoad("its tenant sends more than it may")
+        if not fetch and len(self._tracks) >= self._limit:
+            self._line.counters.requests_refused["subscriptions"] += 1
+            raise ExcessiveLoad("more subscriptions than one session may hold")
 
     def _demand(self, wanted: Subscribe | SubscribeUpdate) -> Demand:
         features = self._line.version.features

@@ -17,7 +17,6 @@ from moq_relay.errors import (
     SessionClosed,
     SessionError,
     SetupTimeout,
-    Unauthorized,
     WireError,
 )
 from moq_relay.sessions.context import Context, Use
@@ -142,10 +141,7 @@ class LiteSession:
         if self._ended:
             return
         self._ended = True
-        if isinstance(error, ProtocolViolation):
-            self._context.counters.violations += 1
-        elif isinstance(error, Unauthorized):
-            self._context.counters.sessions_refused["unauthorized"] += 1
+        self._context.blame(error, self.transport.peer)
         logger.info("session ended session=%d reason=%s", self.number, error)
         self.close(codes.of_session(error), str(error))
 
@@ -335,10 +331,10 @@ class LiteSession:
 
     def _accept(self, stream: int) -> None:
         if self._served >= self._context.limits.requests_per_session:
-            self._context.counters.requests_refused += 1
+            self._context.counters.requests_refused["requests"] += 1
             self._ignore(stream)
-            self.transport.stop(stream, codes.CANCEL)
-            self.transport.reset(stream, codes.CANCEL)
+            self.transport.stop(stream, codes.EXCESSIVE_LOAD)
+            self.transport.reset(stream, codes.EXCESSIVE_LOAD)
             return
         self._served += 1
         self.spawn(self._serve(self._keep(stream)), f"request-{stream}")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Collection
 from typing import NamedTuple
 
 from moq_relay.errors import (
     Cancelled,
     ControlTimeout,
+    ExcessiveLoad,
+    LimitReached,
     MalformedTrack,
     NotFound,
     RequestError,
@@ -16,14 +20,16 @@ from moq_relay.errors import (
     WireError,
 )
 from moq_relay.relay.access import Access
-from moq_relay.relay.feed import Demand, Feed, TrackInfo
+from moq_relay.relay.feed import Feed, TrackInfo
 from moq_relay.relay.group import Group
 from moq_relay.relay.path import below, join, normalise
-from moq_relay.sessions.context import Context
+from moq_relay.sessions.bucket import Bucket
+from moq_relay.sessions.context import ANNOUNCE_BURST, Context
 from moq_relay.sessions.lite import codes
 from moq_relay.sessions.lite.fetching import Fetches, Opener
 from moq_relay.sessions.lite.ingress import Inlet
 from moq_relay.sessions.lite.mirror import Mirror
+from moq_relay.sessions.lite.wanted import change, subscription
 from moq_relay.sessions.streams import RequestStream
 from moq_relay.wire import varint
 from moq_relay.wire.fields import MAX_HOPS
@@ -56,7 +62,10 @@ class Subscriber:
         self.link_cost = 1
         """Price of the peer's link towards us, from its SETUP."""
         self.hop = 0
-        self.announce_limit = context.limits.announces_per_session
+        limits = context.limits
+        self.announce_limit = limits.announces_per_session
+        self._track_limit = limits.tracks_per_session
+        self._tenants = context.tenants
         self._session = session
         self._version = inlet.version
         self._origin = context.origin
@@ -69,15 +78,24 @@ class Subscriber:
         """Feeds whose description was asked for, and on which stream."""
         self._pending: set[tuple[Feed, BiStream]] = set()
         """Feeds that wait for credit to be asked for, and how."""
+        self._waiting: Counter[BiStream] = Counter()
+        """How many of them, by how."""
         self._fetches = Fetches(session, inlet)
         self._next_id = 0
         self._leaving = False
         self._lost = False
+        burst = ANNOUNCE_BURST * limits.announces_per_session
+        rate, now = limits.announces_per_second, self._origin.clock()
+        self._pace = Bucket(rate, max(burst, rate), now)
 
     # Announcements.
 
     async def follow(self) -> None:
-        """Mirror the peer's announcements into the origin until its announce stream ends."""
+        """Mirror the peer's announcements into the origin until its announce stream ends.
+
+        Raises:
+            LimitReached: they come and go faster than anybody's may.
+        """
         await self._session.may_request()
         request = self._session.open_request()
         request.write_type(BiStream.ANNOUNCE)
@@ -87,6 +105,9 @@ class Subscriber:
             if self._version.features.announce_ok or self._version.features.announce_init:
                 mirror.opening(await request.read(Slot.ANNOUNCE_OPENING))
             while (message := await request.read_or_end(Slot.ANNOUNCEMENT)) is not None:
+                if not self._pace.take(self._origin.clock()):
+                    self._counters.announces_refused["rate"] += 1
+                    raise LimitReached("announces", "announcements come too fast")
                 mirror.heard(message)
         except RequestError as error:
             logger.debug("announce stream ended reason=%s", error)
@@ -104,11 +125,17 @@ class Subscriber:
             WireError: its path has too many segments.
         """
         path = join(self.access.root, normalise(suffix))
-        full = path not in self._announced and len(self._announced) >= self.announce_limit
-        if full or not self.access.may_publish(path):
-            self._counters.announces_refused += 1
-            return False
-        return True
+        known = path in self._announced
+        if not self.access.may_publish(path):
+            reason = "rights"
+        elif not known and len(self._announced) >= self.announce_limit:
+            reason = "session"
+        elif not known and not self._tenants.may_announce(self.access):
+            reason = "tenant"
+        else:
+            return True
+        self._counters.announces_refused[reason] += 1
+        return False
 
     def announce(self, suffix: str, hops: tuple[int, ...], warm: int = 0, cold: int = 0) -> None:
         """The peer has a broadcast, or has it another way; the path is one it may announce."""
@@ -118,7 +145,9 @@ class Subscriber:
         warm, cold = min(warm + self.link_cost, varint.MAX), min(cold + self.link_cost, varint.MAX)
         way = _Way(hops, warm, cold)
         if _passable(hops) and self._publish(path, way):
-            self._inlet.tally.broadcasts += path not in self._announced
+            if path not in self._announced:
+                self._inlet.tally.broadcasts += 1
+                self._tenants.announced(self.access)
             self._announced[path] = way
         else:
             # It comes through us now, or could not be told to anybody.
@@ -131,6 +160,7 @@ class Subscriber:
     def withdraw(self, path: str) -> None:
         """The peer ended a broadcast; ``path`` is full."""
         if self._announced.pop(path, None) is not None:
+            self._tenants.withdrawn(self.access)
             self._origin.withdraw(path, self, clean=True)
 
     def ended(self, suffix: str) -> None:
@@ -150,6 +180,7 @@ class Subscriber:
         """
         self._lost = True
         announced, self._announced = self._announced, {}
+        self._tenants.withdrawn(self.access, len(announced))
         for path in announced:
             self._origin.withdraw(path, self, clean=clean)
         error = SessionClosed("the publisher's session ended")
@@ -158,6 +189,7 @@ class Subscriber:
             feed.ended(error)
         self._fetches.lost(error)
         self._pending.clear()
+        self._waiting.clear()
         self._inlet.feeds.clear()
 
     @property
@@ -188,30 +220,30 @@ class Subscriber:
             feed.described(TrackInfo())
         elif self._lost:
             feed.ended(SessionClosed("the publisher's session ended"))
-        else:
-            self._pending.add((feed, BiStream.TRACK))
+        elif self._may_ask(feed, BiStream.TRACK, self._questions):
             self._session.spawn(self._describe(feed), f"track-{feed.track.name}")
 
     def subscribe(self, feed: Feed) -> None:
         if self._lost:
             feed.ended(SessionClosed("the publisher's session ended"))
             return
-        self._pending.add((feed, BiStream.SUBSCRIBE))
-        self._session.spawn(self._subscribe(feed), f"subscribe-{feed.track.name}")
+        if self._may_ask(feed, BiStream.SUBSCRIBE, self._requests):
+            self._session.spawn(self._subscribe(feed), f"subscribe-{feed.track.name}")
+
+    def _may_ask(self, feed: Feed, kind: BiStream, asked: Collection[Feed]) -> bool:
+        """Have ``feed`` wait for credit, unless that is one track too many: then it ends."""
+        if self._waiting[kind] + len(asked) < self._track_limit:
+            self._pending.add((feed, kind))
+            self._waiting[kind] += 1
+            return True
+        self._counters.requests_refused["tracks"] += 1
+        feed.ended(ExcessiveLoad("the publisher is asked for more tracks than one may be"))
+        return False
 
     def update(self, feed: Feed) -> None:
         asked = self._requests.get(feed)
         if asked is not None and self._version.features.subscribe_update:
-            demand = feed.demand
-            asked[1].write(
-                wire.SubscribeUpdate(
-                    demand.priority,
-                    max_age=self._max_age_ms(feed),
-                    start=_start(demand),
-                    floor=_floor(demand),
-                    end=demand.end,
-                )
-            )
+            asked[1].write(change(feed.demand, self._max_age_ms(feed)))
 
     def unsubscribe(self, feed: Feed) -> None:
         error = Cancelled("nobody reads the track any more")
@@ -279,7 +311,9 @@ class Subscriber:
         try:
             await self._session.may_request(lambda: feed.live)
         finally:
-            self._pending.discard((feed, kind))
+            if (feed, kind) in self._pending:
+                self._pending.remove((feed, kind))
+                self._waiting[kind] -= 1
         if not feed.live:
             return None
         request = self._session.open_request()
@@ -317,17 +351,8 @@ class Subscriber:
             request.done()
 
     def _wanted(self, feed: Feed, number: int) -> wire.Subscribe:
-        demand = feed.demand
-        return wire.Subscribe(
-            number,
-            self._relative(feed.track.path),
-            feed.track.name,
-            demand.priority,
-            max_age=self._max_age_ms(feed),
-            start=_start(demand),
-            floor=_floor(demand),
-            end=demand.end,
-        )
+        path, track = self._relative(feed.track.path), feed.track.name
+        return subscription(number, path, track, feed.demand, self._max_age_ms(feed))
 
     def _max_age_ms(self, feed: Feed) -> int:
         """The demand's max age; none for now where it would decide the start and the latest is due.
@@ -359,18 +384,6 @@ class Subscriber:
 
     def _relative(self, path: str) -> str:
         return below(self.access.root, path)
-
-
-def _start(demand: Demand) -> int | None:
-    """The floor of who wants the past above it, where the version can only say a start."""
-    if demand.start is None and demand.max_age <= 0:
-        return None
-    return demand.begin
-
-
-def _floor(demand: Demand) -> int:
-    """The start asked for, where the version can only say below what nothing is wanted."""
-    return demand.floor if demand.start is None else demand.start
 
 
 def _passable(hops: tuple[int, ...]) -> bool:

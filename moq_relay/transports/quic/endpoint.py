@@ -63,7 +63,6 @@ class EndpointCounters:
     handshake_failures: int = 0
     unroutable: int = 0
     """Datagrams that belong to no connection: junk, or left over from one."""
-    retries: int = 0
     datagrams_dropped: int = 0
     """DATAGRAM frames that made way for newer ones, of connections that are gone."""
     io: IoCounters = field(default_factory=IoCounters)

@@ -10,10 +10,11 @@ from types import TracebackType
 
 from aioquic import tls
 from aioquic.h3.connection import H3_ALPN
-from aioquic.quic.packet import QuicErrorCode
+from aioquic.quic.packet import QuicErrorCode, QuicHeader
 from cryptography import x509
 
 from moq_relay.errors import ConfigError
+from moq_relay.sessions.gate import Answer, Gate
 from moq_relay.sessions.transport import Accept
 from moq_relay.transports.quic import proof
 from moq_relay.transports.quic.connection import RawBinding
@@ -33,7 +34,7 @@ from moq_relay.transports.quic.webtransport import WebTransportBinding
 from moq_relay.transports.tls import Certificate, Credentials
 from moq_relay.transports.verification import Roots, Untrusted
 
-RETRY_ABOVE = 256
+RETRY_ABOVE = 50
 """Unfinished handshakes from which on a client must first prove its address."""
 
 QUIET_SECONDS = 60.0
@@ -57,6 +58,7 @@ class Listener:
         failed: Callable[[str], None] | None = None,
         retry_above: int = RETRY_ABOVE,
         peers: Callable[[], Roots] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """Serve ``sock``; `listen` makes it from an address and explains the rest."""
         self._credentials = credentials
@@ -67,6 +69,7 @@ class Listener:
         self._retry_above = retry_above
         self._peers = peers
         self._quiet_until = 0.0
+        self._gate = gate or Gate()
         self._refusing = False
         alpns = [*protocols, *(H3_ALPN if webtransport else ())]
         self._configuration = configuration(limits, alpns, is_client=False)
@@ -132,14 +135,17 @@ class Listener:
         retried: bytes | None = None
         if header.token or endpoint.unfinished >= self._retry_above:
             if not header.token:
-                endpoint.counters.retries += 1
+                self._gate.retried()
                 endpoint.send(self._retry.packet(header, address), address)
                 return
             original = self._retry.original(header, address)
             if original is None:
-                endpoint.send(refusal(header, QuicErrorCode.INVALID_TOKEN), address)
+                # Whoever forges tokens gets nothing for it, and whoever else sent it asks again.
+                self._gate.forged()
                 return
             retried = header.destination_cid
+        if not self._may_begin(header, address):
+            return
         self._apply_certificate()
         engine = Engine(
             self._configuration,
@@ -153,6 +159,12 @@ class Listener:
         if engine.understood_nothing:
             endpoint.counters.unroutable += 1
             endpoint.gone(connection)
+
+    def _may_begin(self, header: QuicHeader, address: Address) -> bool:
+        answer = self._gate.knock(address[0])
+        if answer is Answer.REFUSED:
+            self._endpoint.send(refusal(header, QuicErrorCode.CONNECTION_REFUSED), address)
+        return answer is Answer.COME
 
     def _apply_certificate(self) -> None:
         certificate = self._credentials.current
@@ -205,6 +217,7 @@ async def listen(
     failed: Callable[[str], None] | None = None,
     retry_above: int = RETRY_ABOVE,
     peers: Callable[[], Roots] | None = None,
+    gate: Gate | None = None,
 ) -> Listener:
     """Listen for QUIC at a UDP address; ``::`` takes IPv4 as well.
 
@@ -216,6 +229,7 @@ async def listen(
         retry_above: unfinished handshakes from which on clients prove their address first.
         peers: authorities whose certificates clients may show, as they are at that moment; None:
             clients are not asked for any.
+        gate: says for each address whether it may begin; without one, all may.
 
     Raises:
         ConfigError: the address can't be listened on.
@@ -238,4 +252,5 @@ async def listen(
         failed=failed,
         retry_above=retry_above,
         peers=peers,
+        gate=gate,
     )

@@ -35,6 +35,21 @@ def test_each_resource_is_there_before_anything_happened(hands):
     assert (ratios["loop"], ratios["sessions"], ratios["egress"]) == (0, 0, 0)
 
 
+def test_what_is_used_up_is_named_but_sessions_have_a_limit_of_their_own(hands, monkeypatch):
+    monkeypatch.setattr(saturation, "resident", lambda: 0)
+    monkeypatch.setattr(saturation, "_descriptors", lambda: 0.5)
+    found = made(sessions=200)
+    assert found.shortest(0.9) is None
+
+    for _ in range(10):
+        hands.second(0.95)
+        found.turn()
+
+    assert found.shortest(0.9) == "loop"
+    assert found.shortest(0.96) is None
+    assert found.shortest(0.1) == "loop"
+
+
 def test_the_loop_is_as_busy_as_its_thread_was_in_the_last_seconds(hands):
     found = made()
     for _ in range(10):

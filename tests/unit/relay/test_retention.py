@@ -40,6 +40,30 @@ def test_a_group_is_kept_as_long_as_its_publisher_and_the_cache_allow(max_age, d
     assert world.counters.evictions == {"age": 1}
 
 
+def test_an_owner_with_too_much_loses_its_oldest_groups_and_no_latest():
+    world = World()
+    sources = {path: world.publish(path=path) for path in ("a/1", "a/2", "b/1")}
+    for path in sources:
+        world.view(path=path)
+    for sequence in range(1, 4):
+        for source in sources.values():
+            source.send(sequence, size=100)
+    whole = world.cache.size
+
+    world.cache.trim(lambda path: path.partition("/")[0], whole)
+    assert world.cache.size == whole
+
+    world.cache.trim(lambda path: path.partition("/")[0], whole // 3 + 1)
+    left = {path: sorted(world.track(path).groups) for path in sources}
+    assert left == {"a/1": [3], "a/2": [2, 3], "b/1": [1, 2, 3]}
+    assert world.counters.evictions == {"tenant": 3}
+
+    world.cache.trim(lambda path: "all", 1)
+    assert {path: sorted(world.track(path).groups) for path in sources} == {
+        path: [3] for path in sources
+    }
+
+
 def test_the_defaults_are_30_seconds_and_256_mib():
     assert CacheLimits().duration == 30.0
     assert CacheLimits().capacity == 256 * MIB

@@ -1,0 +1,73 @@
+"""The limits of the settings, and the second by which what is used is looked at."""
+
+from moq_relay.daemon import bounds
+from moq_relay.daemon.guard import Guard
+from moq_relay.daemon.limit_settings import LimitsSection
+from moq_relay.daemon.settings import Settings
+from moq_relay.relay.counters import Counters
+from moq_relay.relay.retention import Cache, CacheLimits
+from moq_relay.sessions.context import Limits
+
+
+class Used:
+    """What a relay has left, as a test says."""
+
+    worst = None
+    asked = None
+
+    def shortest(self, share):
+        self.asked = share
+        return self.worst
+
+
+def settings(**limits):
+    return Settings(limits=LimitsSection(**limits))
+
+
+def turned(guard, used):
+    guard.turn(used, (), Cache(CacheLimits(), Counters()))
+
+
+def test_the_defaults_bound_an_address_and_no_tenant_and_trust_this_machine():
+    own = settings()
+    gate, tenants = bounds.gate_limits(own), bounds.tenant_limits(own)
+
+    assert (gate.sessions_per_address, gate.handshakes) == (5000, 100)
+    assert [str(network) for network in gate.trusted] == ["127.0.0.0/8", "::1/128"]
+    assert {tenants.sessions, tenants.announces, tenants.egress, tenants.cache} == {None}
+    assert bounds.limits(own) == Limits()
+
+
+def test_every_limit_of_the_settings_reaches_the_sessions():
+    own = settings(
+        sessions_per_address=3,
+        handshakes=4,
+        trusted_networks=["10.0.0.0/8", "2001:db8::1"],
+        subscriptions_per_session=5,
+        tracks_per_session=6,
+        announces_per_second=7,
+        tenant={"sessions": 8, "announces": 9, "egress": "10 KB", "cache": "11 KiB"},
+    )
+    gate, tenants, one = bounds.gate_limits(own), bounds.tenant_limits(own), bounds.limits(own)
+
+    assert (gate.sessions_per_address, gate.handshakes) == (3, 4)
+    assert [str(network) for network in gate.trusted] == ["10.0.0.0/8", "2001:db8::1/128"]
+    assert (tenants.sessions, tenants.announces) == (8, 9)
+    assert (tenants.egress, tenants.cache) == (10_000, 11_264)
+    assert one.subscriptions_per_session == 5
+    assert (one.tracks_per_session, one.announces_per_second) == (6, 7)
+
+
+def test_newcomers_are_shed_while_something_is_used_to_that_share_and_no_longer():
+    guard, used = Guard(settings(shed=0.8), Counters()), Used()
+
+    turned(guard, used)
+    assert (guard.gate.saturated, used.asked) == (None, 0.8)
+
+    used.worst = "memory"
+    turned(guard, used)
+    assert guard.gate.saturated == "memory"
+
+    used.worst = None
+    turned(guard, used)
+    assert guard.gate.saturated is None
