@@ -12,6 +12,7 @@ from moq_relay.relay.retention import Cache
 from moq_relay.sessions.gate import Gate
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.sessions.tenants import Tenants
+from moq_relay.transports.quic.proof import REFUSED
 
 FAILURES = {
     "No common ALPN protocols": "protocol",
@@ -42,5 +43,7 @@ class Guard:
 
     def handshake_failed(self, reason: str) -> None:
         """A handshake came to nothing."""
-        self._counters.handshake_failures[FAILURES.get(reason, "other")] += 1
+        refused = reason.startswith(REFUSED)
+        label = "certificate" if refused else FAILURES.get(reason, "other")
+        self._counters.handshake_failures[label] += 1
         log.debug("handshake failed reason=%s", reason)

@@ -7,6 +7,7 @@ from moq_relay.daemon.settings import Settings
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.retention import Cache, CacheLimits
 from moq_relay.sessions.context import Limits
+from moq_relay.transports.quic.proof import REFUSED
 
 
 class Used:
@@ -71,3 +72,18 @@ def test_newcomers_are_shed_while_something_is_used_to_that_share_and_no_longer(
     used.worst = None
     turned(guard, used)
     assert guard.gate.saturated is None
+
+
+def test_a_handshake_that_failed_is_counted_by_what_it_failed_for():
+    counters = Counters()
+    guard = Guard(settings(), counters)
+
+    for reason in ("Idle timeout", "No common ALPN protocols", f"{REFUSED}: expired", "odd"):
+        guard.handshake_failed(reason)
+
+    assert counters.handshake_failures == {
+        "timeout": 1,
+        "protocol": 1,
+        "certificate": 1,
+        "other": 1,
+    }
