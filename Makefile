@@ -1,6 +1,6 @@
 BIN := $(or $(VENV),.venv)/bin
 
-.PHONY: run test check fix bench chaos venv
+.PHONY: run test check fix bench chaos alarms venv
 
 run: venv       ## three relays on this machine as one cluster, with a demo broadcast and a page
 	@$(BIN)/moq-relay dev
@@ -20,6 +20,9 @@ bench: venv     ## the table of docs/performance.md, measured here
 chaos: venv     ## every fault at the default lease, then ten minutes of faults by chance; ARGS="--seed N"
 	@$(BIN)/python -m tests.chaos --write docs/reliability.md $(ARGS)
 	@$(BIN)/python -m tests.chaos --minutes 10 --write docs/reliability.md $(ARGS)
+
+alarms: venv    ## every fault that an alert is for, then ten minutes of none; ARGS="--only NAME"
+	@$(BIN)/python -m tests.alarms --write docs/alerts-seen.md $(ARGS)
 
 venv:
 	@tools/venv

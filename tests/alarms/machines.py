@@ -1,0 +1,131 @@
+"""Faults of what a relay runs on: files, certificates, time, and what it may have."""
+
+import asyncio
+import datetime
+import os
+import resource
+import signal
+from contextlib import AsyncExitStack
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from moq_relay.wire.lite.versions import LITE_06
+from ops.prometheus.alerts import DAYS_TO_RENEW, FULL_SHARE, SATURATED_SHARE
+from tests.alarms.fault import Plan, fault
+from tests.alarms.world import World
+from tests.support.cluster_process import eventually
+from tests.support.own_client import connected
+
+FILES = 100
+SESSIONS = 25
+STANDS_SECONDS, RUNS_SECONDS = 0.15, 0.20
+STARTED_SECONDS = 5.0
+"""A relay's start on a machine that does everything at once."""
+
+
+@fault("a relay has nine in ten of the files open that it may have", "MoqFilesShort")
+async def files_short(world: World) -> None:
+    node = world["asia"]
+    has = int(node.counter("process_open_fds"))
+    resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (has + FILES, has + FILES))
+    async with AsyncExitStack() as stack:
+        world.begins()
+        while node.counter("process_open_fds") < (FULL_SHARE + 0.1) * (has + FILES):
+            _, writer = await asyncio.open_connection("127.0.0.1", node.web_port)
+            stack.callback(writer.close)
+        await asyncio.Event().wait()
+
+
+@fault(
+    "a relay may have few sessions, and has nearly as many",
+    "MoqSaturated",
+    regions=("asia",),
+    labels={"resource": "sessions"},
+    plan=Plan(toml=f"\n[limits]\nsessions = {SESSIONS}\n"),
+)
+async def sessions_full(world: World) -> None:
+    node = world["asia"]
+
+    def share() -> float:
+        found = node.metric("moq_relay_saturation_ratio")
+        return found[frozenset({("resource", "sessions")})]
+
+    async with AsyncExitStack() as stack:
+        world.begins()
+        while await asyncio.to_thread(share) < SATURATED_SHARE + 0.05:
+            await stack.enter_async_context(connected(node.port, LITE_06))
+        await asyncio.Event().wait()
+
+
+@fault(
+    f"a relay's process stands still for {1000 * STANDS_SECONDS:.0f} ms, again and again",
+    "MoqLoopLate",
+    regions=("asia",),
+    windows=("pair",),
+)
+async def loop_late(world: World) -> None:
+    pid = world["asia"].pid
+    world.begins()
+    try:
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(STANDS_SECONDS)
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(RUNS_SECONDS)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def certified(world: World, lasts: datetime.timedelta) -> None:
+    """Start a relay again with another certificate, whom all others trust by then."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "moq-relay")])
+    now = datetime.datetime.now(datetime.UTC)
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + lasts)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    node, directory = world["asia"], world.directory
+    pem = leaf.public_bytes(serialization.Encoding.PEM)
+    (directory / "short.pem").write_bytes(pem)
+    (directory / "short.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    whole = f'cert = "{directory}/cert.pem"\nkey = "{directory}/cert.key"'
+    short = f'cert = "{directory}/short.pem"\nkey = "{directory}/short.key"'
+    assert whole in node.toml
+    node.toml = node.toml.replace(whole, short)
+    world.begins()
+    await world.restart("asia")
+    await eventually(node.ready, "it is back")
+
+
+@fault(
+    f"a relay is started with a certificate that ends in {DAYS_TO_RENEW - 1} days",
+    "MoqCertificateEnds",
+    relays=STARTED_SECONDS,
+)
+async def certificate_ends(world: World) -> None:
+    await certified(world, datetime.timedelta(days=DAYS_TO_RENEW - 1))
+
+
+@fault(
+    "a relay is started with a certificate that ends in 12 hours",
+    "MoqCertificateEndsToday",
+    relays=STARTED_SECONDS,
+)
+async def certificate_ends_today(world: World) -> None:
+    await certified(world, datetime.timedelta(hours=12))
