@@ -9,17 +9,16 @@ alone.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import secrets
-import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from moq_relay.cluster import targets
-from moq_relay.cluster.address import HostPort, host_port
+from moq_relay.cluster.address import host_port
 from moq_relay.cluster.backoff import pause
 from moq_relay.cluster.channel import PROVE, Channel, open_channel
+from moq_relay.cluster.destinations import Destinations
 from moq_relay.cluster.dialling import Dial
 from moq_relay.cluster.joining import QUIET, VERSION, digest_of
 from moq_relay.errors import MoqError, RequestError, Unsupported, WireError
@@ -38,16 +37,6 @@ REMEMBERED = 10_000
 """Tokens whose dials are counted."""
 WORDS_BYTES = 4096
 """Longest message of a node that joins."""
-
-Resolve = Callable[[HostPort], Awaitable[list[str]]]
-"""The addresses of a host. Raises OSError or UnicodeError when it has none."""
-
-
-async def resolve(place: HostPort) -> list[str]:
-    """What the system knows."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_DGRAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Turns:
@@ -84,28 +73,25 @@ class Admission:
         self,
         dial: Dial,
         *,
-        node: str | None,
         known: Callable[[str, str], bool],
         clock: Callable[[], float],
-        resolve: Resolve = resolve,
+        destinations: Destinations,
         burst: int = BURST,
     ) -> None:
         """Take what it works with.
 
         Args:
             dial: reaches whoever wants to join.
-            node: URL of this root; None when it has none.
             known: whether the registry has a node's record, by its URL, of this instance.
             clock: monotonic seconds.
-            resolve: finds the addresses of a host.
+            destinations: which nodes may be dialled.
             burst: dials for one token at once.
         """
         self.verdicts: dict[str, Verdict] = {}
         """By node, of those who are here, and of those who were refused last."""
         self._dial = dial
-        self._node = node
         self._known = known
-        self._resolve = resolve
+        self._destinations = destinations
         self._turns = Turns(clock, burst=burst)
         self._joined: dict[LiteSession, str] = {}
 
@@ -191,12 +177,14 @@ class Admission:
 
     async def _reach(self, node: str, channel: Channel) -> Verdict:
         """Whether the process behind ``channel`` is the one at ``node``."""
-        place = host_port(node)
+        why, place = self._destinations.refusal(node), host_port(node)
+        if why is not None:
+            return Verdict(False, f"this root may not dial it: {why}")
         try:
-            addresses = await self._resolve(place)
+            addresses = await self._destinations.addresses(place)
         except (OSError, UnicodeError):
             return Verdict(False, f"{place.host} has no address")
-        if not _may_dial(addresses, near=await self._is_near()):
+        if not all([await self._destinations.permits(place.host, one) for one in addresses]):
             return Verdict(False, f"{place.host} is not an address that this root may dial")
         nonce = secrets.token_hex(16)
         digest = digest_of(nonce)
@@ -221,35 +209,3 @@ class Admission:
         if isinstance(answer, str) and secrets.compare_digest(answer.encode(), nonce.encode()):
             return Verdict(True, "reached at its URL")
         return Verdict(False, f"another process answers at {node}")
-
-    async def _is_near(self) -> bool:
-        """Whether this root is itself reached on its machine or link alone."""
-        if self._node is None:
-            return False
-        try:
-            return any(map(_is_near, await self._resolve(host_port(self._node))))
-        except (OSError, UnicodeError):
-            return False
-
-
-def _may_dial(addresses: Iterable[str], *, near: bool) -> bool:
-    """Whether all of them may be dialled; ``near``: by a root that is itself near."""
-    return all(not _is_nowhere(one) and (near or not _is_near(one)) for one in addresses)
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    inside = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return inside or address
-
-
-def _is_near(text: str) -> bool:
-    """Whether it is this machine, or its link: where metadata services and sidecars live."""
-    address = _address(text)
-    return address.is_loopback or address.is_link_local
-
-
-def _is_nowhere(text: str) -> bool:
-    """Whether no node can be there."""
-    address = _address(text)
-    return address.is_unspecified or address.is_multicast or text == "255.255.255.255"

@@ -71,6 +71,8 @@ class Feed:
         """Records without proof since the registry lost data -> until when they are kept."""
         self.done: dict[str, int] = {}
         """Who has announced all it has here -> in which generation."""
+        self.admits: Callable[[str], bool] = lambda _node: True
+        """Whether a node may be a member; the records of others are counted and skipped."""
         self._owned: dict[str, set[str]] = {}
         self._pending: list[tuple[str, int, str]] = []
         self._changed = changed
@@ -257,7 +259,8 @@ class Feed:
             case "M":
                 member = Member.read(words[1], words[2:])
                 self._odd.fields += max(0, len(words) - 2 - MEMBER_WORDS)
-                self.put("", member)
+                if self._admitted(member):
+                    self.put("", member)
             case "X":
                 _, node, generation = words[:3]
                 self._remove_upto("", decode(node), int(generation))
@@ -314,11 +317,16 @@ class Feed:
         for field, value in zip(table[::2], table[1::2], strict=True):
             if self.shard is None:
                 member = read_member(field, value, self._odd)
-                if member is not None:
+                if member is not None and self._admitted(member):
                     yield ("", member.node), member
             else:
                 for claim in read_claims(field, value, self._odd):
                     yield (claim.path, claim.node), claim
+
+    def _admitted(self, member: Member) -> bool:
+        admitted = self.admits(member.node)
+        self._odd.malformed += not admitted
+        return admitted
 
     def _owners_done(self, epoch: str, ends: list[str]) -> dict[str, int]:
         """Who has re-announced all in this epoch -> in which generation."""

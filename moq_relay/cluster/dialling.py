@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from moq_relay.cluster import targets
 from moq_relay.cluster.address import host_port
+from moq_relay.cluster.destinations import Destinations
 from moq_relay.relay.route import Source
 from moq_relay.sessions.context import Context, Use
 from moq_relay.sessions.host import Host
@@ -54,13 +56,23 @@ class Dialler:
         host: Host,
         context: Context,
         trust: Trust,
+        destinations: Destinations | None = None,
         *,
         versions: Sequence[Version] = VERSIONS,
         limits: Limits | None = None,
     ) -> None:
+        """Dial in the name of ``host``, whose context is ``context``.
+
+        Args:
+            trust: which servers are believed, and what they are shown.
+            destinations: which nodes may be dialled; None: all.
+            versions: what to offer.
+            limits: of one session.
+        """
         self._host = host
         self._context = context
         self._trust = trust
+        self._destinations = destinations
         # Older versions have no place for a target on raw QUIC.
         self._versions = {v.alpn: v for v in versions if v.features.setup_stream}
         self._limits = limits or Limits(
@@ -75,7 +87,13 @@ class Dialler:
     async def __call__(
         self, url: str, target: str, use: Use, *, address: str | None = None
     ) -> AsyncIterator[LiteSession]:
+        permits = None
         host, port = host_port(url)
+        if self._destinations is not None:
+            why = self._destinations.refusal(url)
+            if why is not None:
+                raise DialFailed(f"{url} may not be dialled: {why}")
+            permits = partial(self._destinations.permits, host)
         sessions: list[LiteSession] = []
         use = replace(use, peer=f"node {url}")
 
@@ -96,6 +114,7 @@ class Dialler:
                 trust=self._trust,
                 server_name=host,
                 limits=self._limits,
+                permits=permits,
             ):
                 try:
                     yield sessions[0]

@@ -84,6 +84,10 @@ class Table:
     def _shard_feeds(self, count: int) -> list[Feed]:
         return [self._feed(shard, self._claim_changed) for shard in range(count)]
 
+    def admit(self, admits: Callable[[str], bool]) -> None:
+        """Take for members, of what is read from now on, only nodes that ``admits`` is true of."""
+        self.members_feed.admits = admits
+
     def reshape(self, shards: int) -> None:
         """Go over to another count of shards; what is known stays, without proof."""
         if shards == len(self.shards):

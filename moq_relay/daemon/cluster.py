@@ -103,6 +103,7 @@ class Cluster:
             instance=instance,
         )
         self._load: int | None = None
+        self.registry.table.admit(part.destinations().admits)
         self.registry.offer(part.offer)
         self.registry.watch(self.regions)
         self.chronicle = Chronicle(self.registry)
@@ -157,7 +158,12 @@ class Cluster:
         self, junction: Junction, dial: Dial, extensions: MutableMapping[int, Extension]
     ) -> Admission:
         """Let others join here, and come to the registry through here."""
-        admission = Admission(dial, node=self.part.node, known=self._knows, clock=time.monotonic)
+        admission = Admission(
+            dial,
+            known=self._knows,
+            clock=time.monotonic,
+            destinations=self.part.destinations(),
+        )
         gateway = Gateway(junction, admission.joined, timeout=self.part.times.command_timeout)
         extensions[JOIN] = Extension(admission.serve)
         extensions[ROAD] = Extension(gateway.serve)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from moq_relay.cluster.address import host_port
+from moq_relay.cluster.destinations import Destinations
 from moq_relay.cluster.embedded import find_server
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
 from moq_relay.cluster.records import Offer
@@ -41,6 +42,12 @@ class Part:
     offer: Offer = field(default_factory=Offer)
     """What clients are told of it."""
     times: RegistrySettings = field(default_factory=RegistrySettings)
+    allow: tuple[str, ...] = ()
+    """Patterns of hosts that may be nodes; none: any."""
+
+    def destinations(self) -> Destinations:
+        """Which nodes it may dial; its roots always, because an operator wrote them."""
+        return Destinations(self.allow, node=self.node, roots=self.roots)
 
 
 def part(loaded: Loaded) -> Part:
@@ -84,6 +91,7 @@ def part(loaded: Loaded) -> Part:
         endpoint=endpoint,
         offer=Offer(addresses=cluster.addresses, coordinates=cluster.coordinates),
         times=_times(loaded),
+        allow=cluster.allow,
     )
 
 

@@ -106,7 +106,7 @@ class Node:
         self._saturation = Saturation.of(settings, self._host.sessions, self._counters)
         self._clients = Clients(lambda: self._host.sessions, experience)
         if part.mode != "standalone":
-            dialler = Dialler(self._host, self._context, certificates.trust)
+            dialler = Dialler(self._host, self._context, certificates.trust, part.destinations())
             certificates.follow(dialler.believe)
             self._cluster = Cluster(
                 part,

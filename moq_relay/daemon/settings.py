@@ -197,6 +197,16 @@ class Cluster(Section):
         description="File with the token, signed with a root's `auth.key`, by which this relay "
         'joins: it has the claims `cluster` true, `node` this relay\'s URL, and `get` "".',
     )
+    allow: Annotated[
+        tuple[str, ...],
+        BeforeValidator(values.host_patterns),
+        Form("a host, `*.domain`, address, network, `*` or a list", listed=True),
+    ] = Field(
+        default=(),
+        description="Which hosts may be other nodes, in the table and when they join: no other is "
+        "dialled. Unset: any. This machine and its links may be only where they are named here, or "
+        "where `cluster.node` is there itself. The roots of `cluster.root` always may.",
+    )
     region: OptionalText = Field(
         default=None,
         description="Where this relay is, like `eu-west`: others prefer relays of their own "

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from moq_relay.cluster.address import node_url
+from moq_relay.cluster.destinations import host_pattern
 from moq_relay.cluster.endpoint import parse_endpoint
 from moq_relay.errors import ConfigError, WireError
 from moq_relay.relay.path import normalise
@@ -221,6 +222,11 @@ def node(value: Any) -> str | None:
 def nodes(value: Any) -> tuple[str, ...]:
     """URLs of nodes, each once, in their order."""
     return tuple(dict.fromkeys(node_url(one) for one in named(value)))
+
+
+def host_patterns(value: Any) -> tuple[str, ...]:
+    """Patterns of hosts, each once, in their order."""
+    return tuple(dict.fromkeys(host_pattern(one) for one in named(value)))
 
 
 def secret(value: Any) -> SecretStr | None:

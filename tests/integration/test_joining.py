@@ -9,6 +9,7 @@ from moq_relay.cluster import targets
 from moq_relay.cluster.address import node_url
 from moq_relay.cluster.admission import Admission
 from moq_relay.cluster.channel import JOIN, PROVE, ROAD
+from moq_relay.cluster.destinations import Destinations
 from moq_relay.cluster.dialling import Dialler, links
 from moq_relay.cluster.gateway import Gateway, Junction
 from moq_relay.cluster.joining import QUIET, Challenges, Joiner, was_challenged
@@ -74,6 +75,11 @@ class Relay:
         self.port = 0
 
     @property
+    def heard(self):
+        """Connections that somebody began here."""
+        return self.listener.counters.connections
+
+    @property
     def url(self):
         return node_url(f"127.0.0.1:{self.port}")
 
@@ -88,7 +94,7 @@ class Relay:
                 protocols=[version.alpn for version in VERSIONS],
                 peers=self.peers,
             )
-            self.port = listener.port
+            self.listener, self.port = listener, listener.port
             try:
                 yield self
             finally:
@@ -99,9 +105,9 @@ class Relay:
         self.junction = Junction(MemoryRoad(store))
         self.admission = Admission(
             self.dial,
-            node=self.url,
             known=lambda _node, _instance: False,
             clock=asyncio.get_running_loop().time,
+            destinations=Destinations(node=self.url),
         )
         gateway = Gateway(self.junction, self.admission.joined)
         self.extensions[JOIN] = Extension(self.admission.serve)
@@ -224,3 +230,44 @@ async def test_a_link_is_quiet_and_hears_of_its_end_first(pair):
         accepted.close(0, "restart")
         await link.ended()
         assert ends == ["ending"]
+
+
+async def test_nothing_is_sent_to_a_node_that_may_not_be_dialled(pair):
+    root, node = pair
+    allowing = Destinations(["relay.example"], node="https://relay.example/")
+    dial = Dialler(node.host, node.context, ROOTS, allowing)
+
+    with pytest.raises(MoqError, match="may not be dialled: 127"):
+        async with dial(root.url, targets.to_link(node.url, SHARED), QUIET):
+            pass
+    assert root.heard == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "may"), [("https://relay.example/", False), ("https://127.0.0.1/", True)]
+)
+async def test_a_name_that_leads_to_this_machine_is_dialled_only_from_there(pair, own, may):
+    root, node = pair
+
+    async def addresses(place):
+        return ["127.0.0.1" if place.host == "127.0.0.1" else "192.0.2.1"]
+
+    class Innocent(Destinations):
+        """Takes localhost for a name as any other, as that of a record that somebody forged."""
+
+        def refusal(self, _node):
+            return None
+
+    dial = Dialler(
+        node.host, node.context, Trust(verify=False), Innocent(node=own, resolve=addresses)
+    )
+
+    reached = None
+    try:
+        async with dial(f"https://localhost:{root.port}/", targets.to_probe(), QUIET):
+            reached = True
+    except MoqError as error:
+        reached = "localhost is at no address that may be dialled" not in str(error)
+
+    assert reached == may
+    assert (root.heard > 0) == may

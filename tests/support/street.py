@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from moq_relay.cluster.admission import Admission
 from moq_relay.cluster.channel import JOIN, PROVE, ROAD
+from moq_relay.cluster.destinations import Destinations
 from moq_relay.cluster.gateway import Gateway, Junction
 from moq_relay.cluster.joining import Challenges, Joiner, was_challenged
 from moq_relay.cluster.memory import MemoryRoad, MemoryStore
@@ -62,7 +63,10 @@ class Root:
         self.addresses: dict[str, list[str]] = {}
         self.junction = Junction(road)
         self.admission = Admission(
-            dial, node=url, known=known, clock=asyncio.get_running_loop().time, resolve=self.resolve
+            dial,
+            known=known,
+            clock=asyncio.get_running_loop().time,
+            destinations=Destinations(node=url, resolve=self.resolve),
         )
         self.gateway = Gateway(self.junction, self.admission.joined, timeout=timeout)
 

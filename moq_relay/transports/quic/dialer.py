@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from aioquic import tls
@@ -152,6 +152,7 @@ async def dial(
     trust: Trust | None = None,
     server_name: str | None = None,
     limits: Limits | None = None,
+    permits: Callable[[str], Awaitable[bool]] | None = None,
 ) -> AsyncIterator[QuicTransport]:
     """Connect to a server, and end the connection on leaving.
 
@@ -162,6 +163,7 @@ async def dial(
         protocols: versions to offer, best first.
         path: ``/path?query`` of a WebTransport session; None for raw QUIC.
         server_name: name to ask for and to verify, when it is not ``host``.
+        permits: whether an address may be dialled; those that may not are passed over.
 
     Raises:
         DialFailed: there is no session, for a reason that its text, code or status tells.
@@ -181,6 +183,10 @@ async def dial(
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
         raise DialFailed(f"can't find {host}: {error.strerror}") from error
+    if permits is not None:
+        found = [one for one in found if await permits(str(one[4][0]))]
+        if not found:
+            raise DialFailed(f"{host} is at no address that may be dialled")
     for family, _, _, _, address in found[:-1]:
         with contextlib.suppress(DialFailed, TimeoutError):
             async with asyncio.timeout(ADDRESS_SECONDS):

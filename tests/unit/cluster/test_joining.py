@@ -7,6 +7,7 @@ import pytest
 from moq_relay.cluster import admission
 from moq_relay.cluster.admission import Turns
 from moq_relay.cluster.channel import JOIN, PROVE, ROAD, Channel, open_channel
+from moq_relay.cluster.destinations import Destinations
 from moq_relay.cluster.joining import QUIET, Attendance, Challenges, digest_of, was_challenged
 from moq_relay.cluster.targets import to_challenge, to_join, to_link, to_probe
 from moq_relay.daemon.values import Public
@@ -146,11 +147,23 @@ async def test_one_near_address_among_others_is_one_too_many(town):
 
 async def test_a_root_without_a_name_dials_nothing_near(town):
     root = await town.root(ROOT)
-    root.admission._node = None
-    root.addresses = {"node.example": ["127.0.0.1"]}
+    root.admission._destinations = Destinations(resolve=root.resolve)
+    root.addresses = {"root.example": ["127.0.0.1"], "node.example": ["127.0.0.1"]}
     node = await town.build(NODE)
 
     assert (await joined(town.joiner(node, token=SHARED)))[0] is False
+
+
+async def test_a_root_dials_nobody_back_who_is_not_allowed(town):
+    root = await town.root(ROOT)
+    root.admission._destinations = Destinations(["*.other.example"], resolve=root.resolve)
+    node = await town.build(NODE)
+
+    assert await joined(town.joiner(node, token=SHARED)) == (
+        False,
+        "this root may not dial it: node.example is not in cluster.allow",
+    )
+    assert node.targets == []
 
 
 async def test_a_root_carries_no_token_where_it_dials_back(town):

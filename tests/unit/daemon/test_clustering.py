@@ -279,3 +279,14 @@ def test_a_relay_offers_clients_what_its_settings_say(settle, text, offer):
 def test_an_address_or_a_place_that_is_none_is_one_line(settle, text, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         settle(f'[cluster]\nnode = "a:1"\n{text}\n')
+
+
+def test_the_hosts_that_may_be_nodes_are_those_of_the_settings_and_the_roots(settle):
+    names = '[cluster]\nnode = "n.test"\nroot = "root.test"\ntoken = "node.jwt"\n'
+    text = names + 'allow = ["*.Example", "10.0.0.1"]\n'
+
+    found = clustering.part(settle(text)).destinations()
+
+    admitted = ["a.example", "10.0.0.1", "root.test", "n.test"]
+    for host in (*admitted, "other.test", "10.0.0.2", "127.0.0.1"):
+        assert found.admits(f"https://{host}/") == (host in admitted), host

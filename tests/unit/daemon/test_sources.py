@@ -241,6 +241,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
         ('[server.tls]\ncert = "a"', "relay.toml: server.tls.cert is set without server.tls.key; set both"),
         ('[server.tls]\nkey = "a"', "relay.toml: server.tls.key is set without server.tls.cert; set both"),
         ('[server.tls]\ncert = "a"\nkey = "b"\ngenerate = "c"', "relay.toml: server.tls.cert and relay.toml: server.tls.generate are both set; keep one of them"),
+        ('[cluster]\nallow = ["a.example:443"]\n', "relay.toml: cluster.allow = \"a.example:443\" has 'a.example:443', which is no host, *.domain, address or network"),
         ('[server.tls]\ncert = ["a", "b"]\nkey = "b"', "relay.toml: server.tls.cert names 2 files and relay.toml: server.tls.key 1; each certificate needs its key, in the same order"),
     ],
 )  # fmt: skip
