@@ -35,6 +35,8 @@ from moq_relay.sessions.context import Resolve
 FETCH_SECONDS = 30.0
 FETCHES = 256
 """Fetches at a time; each may hold a group in memory."""
+DIGITS = 19
+"""Of the largest number that a group may have."""
 
 EVERYWHERE = {
     "Access-Control-Allow-Origin": "*",
@@ -258,8 +260,10 @@ def _token(request: web.Request) -> str | None:
 def _sequence(text: str | None) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) >= 1 << 62:
-        raise web.HTTPBadRequest(text=f"group is {text!r}, not the number of a group\n")
+    # Python refuses to read a number of some thousand digits.
+    digits = text.isascii() and text.isdigit() and len(text) <= DIGITS
+    if not digits or int(text) >= 1 << 62:
+        raise web.HTTPBadRequest(text=f"group is {text[:DIGITS]!r}, not the number of a group\n")
     return int(text)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from moq_relay.daemon.addresses import FULL, PLACE, discreet, without
 from moq_relay.daemon.plain import plain
 
@@ -30,6 +32,18 @@ QUIET = {"asyncio": logging.WARNING, "quic": logging.ERROR, "aiohttp": logging.W
 """Libraries that tell of every connection; ours say what an operator wants to know."""
 
 
+HTTP = "aiohttp.server"
+
+
+def _no_nonsense(record: logging.LogRecord) -> bool:
+    """Whether a line is about more than a request that is none, which is answered 400.
+
+    Anybody can send a thousand of those a second, and to aiohttp each is an error with its trace.
+    """
+    raised = record.exc_info[1] if record.exc_info else None
+    return not isinstance(raised, HttpProcessingError)
+
+
 def configure(
     level: str, form: str, stream: TextIO | None = None, *, addresses: str = FULL
 ) -> None:
@@ -42,6 +56,7 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(level.upper())
+    logging.getLogger(HTTP).addFilter(_no_nonsense)
     for name, least in QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
 

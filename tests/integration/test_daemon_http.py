@@ -74,6 +74,11 @@ def test_a_group_of_the_past_is_fetched_by_its_number(relay):
         ("/fetch/clock", 404, "no broadcast covers ''\n"),
         ("/fetch/demo/clock/clock?group=7", 404, "the demo keeps no past\n"),
         ("/fetch/demo/clock/clock?group=-1", 400, "group is '-1', not the number of a group\n"),
+        (
+            "/fetch/demo/clock/clock?group=" + "9" * 5000,
+            400,
+            f"group is '{'9' * 19}', not the number of a group\n",
+        ),
         ("/announced/" + "a/" * 40, 400, "a path has more than 32 segments\n"),
         ("/nothing", 404, "404: Not Found"),
     ],
