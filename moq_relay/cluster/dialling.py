@@ -161,7 +161,7 @@ class Link:
 def links(
     dial: Dial,
     node: str,
-    token: str | None,
+    token: targets.Token | None,
     *,
     beside: Callable[[LiteSession], Coroutine[Any, Any, None]] | None = None,
 ) -> Callable[[str, Callable[[], None]], AbstractAsyncContextManager[Link]]:

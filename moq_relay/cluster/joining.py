@@ -99,7 +99,7 @@ class Joiner:
         challenges: Challenges,
         *,
         node: str,
-        token: str | None,
+        token: targets.Token | None,
         instance: str,
         certified: bool = False,
         silence: float = SILENCE_SECONDS,

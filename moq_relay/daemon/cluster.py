@@ -83,7 +83,7 @@ class Cluster:
             self.roundtrips.measured(dial, joining),
             challenges,
             node=self.node,
-            token=part.token,
+            token=part.bearer,
             instance=instance,
             certified=part.certified,
         )
@@ -125,10 +125,10 @@ class Cluster:
         ingestion = Ingestion(self.registry.redis_clock)
         extensions[ingested.STREAM] = Extension(ingestion.serve, of_links)
         measured = self.roundtrips.measured(dial, "quic")
-        self._link = links(measured, self.node, part.token, beside=ingestion.follow)
+        self._link = links(measured, self.node, part.bearer, beside=ingestion.follow)
         self.links = Links(self._dial_link, Overheard(self.discovery, self._link_changed))
         self.probes = Probes(
-            links(self.roundtrips.measured(dial, "probe"), self.node, part.token),
+            links(self.roundtrips.measured(dial, "probe"), self.node, part.bearer),
             self.node,
             lambda: self.registry.members,
             self._attended,

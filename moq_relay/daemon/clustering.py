@@ -11,9 +11,10 @@ from moq_relay.cluster.embedded import find_server
 from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
 from moq_relay.cluster.records import Offer
 from moq_relay.cluster.status import RegistrySettings
+from moq_relay.cluster.targets import Token
 from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.sources import Loaded
-from moq_relay.daemon.tokens import read_token
+from moq_relay.daemon.tokens import TokenFile
 from moq_relay.errors import ConfigError
 from moq_relay.transports.quic.dialer import Trust
 from moq_relay.transports.tls import Certificate, load, read_certificates
@@ -34,7 +35,9 @@ class Part:
     """URLs of the roots to join at, itself left out."""
     region: str = ""
     token: str | None = field(default=None, repr=False)
-    """By which it joins."""
+    """By which it joins, as it was at the start."""
+    bearer: Token | None = field(default=None, repr=False)
+    """The same, as it is by then."""
     certified: bool = False
     """Whether it shows a certificate to other relays, which stands for a token."""
     endpoint: Endpoint | None = None
@@ -64,10 +67,11 @@ def part(loaded: Loaded) -> Part:
         mode = "through" if endpoint is None else "direct"
     elif cluster.node is None and endpoint is None:
         mode = "standalone"
-    token = None
+    file = token = None
     if cluster.token is not None:
         try:
-            token = read_token(Path(cluster.token))
+            file = TokenFile(Path(cluster.token))
+            token = file()
         except ConfigError as error:
             raise ConfigError(f"{loaded.where('cluster.token')} = {error}") from error
     if roots and cluster.node is None:
@@ -87,6 +91,7 @@ def part(loaded: Loaded) -> Part:
         roots=roots,
         region=cluster.region or "",
         token=token,
+        bearer=file,
         certified=certified,
         endpoint=endpoint,
         offer=Offer(addresses=cluster.addresses, coordinates=cluster.coordinates),

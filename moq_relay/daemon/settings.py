@@ -195,7 +195,8 @@ class Cluster(Section):
     token: File = Field(
         default=None,
         description="File with the token, signed with a root's `auth.key`, by which this relay "
-        'joins: it has the claims `cluster` true, `node` this relay\'s URL, and `get` "".',
+        "joins; read for each dial. It has the claims `cluster` true, `node` this relay's URL, and "
+        '`get` "".',
     )
     allow: Annotated[
         tuple[str, ...],

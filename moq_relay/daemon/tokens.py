@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ HASH_DIGITS = 32
 """Of the SHA-256 that stands for a token's ``jti`` or ``sub``: as many as no two names share."""
 LEEWAY = 5.0
 """Seconds by which the clock of who signs may be ahead. A token's end has none."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,30 @@ def read_token(path: Path) -> str:
     if token.count(".") != 2 or not token.isascii() or any(map(str.isspace, token)):
         raise ConfigError(f"{path}: holds no token")
     return token
+
+
+class TokenFile:
+    """The token in a file that may be replaced, each time it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it.
+
+        Raises:
+            ConfigError: it cannot be read, or holds none.
+        """
+        self._path = path
+        self._token = read_token(path)
+        self._failed = False
+
+    def __call__(self) -> str:
+        """The token that is there; while none is, the last one that was."""
+        try:
+            self._token, self._failed = read_token(self._path), False
+        except ConfigError as error:
+            if not self._failed:
+                log.warning("token kept reason=%s", error)
+            self._failed = True
+        return self._token
 
 
 def _object(payload: bytes) -> dict[str, Any]:

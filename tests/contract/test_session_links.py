@@ -175,3 +175,6 @@ async def test_a_dialled_session_says_its_role(town, role):
 async def test_a_link_says_whose_it_is_and_nothing_of_a_token_that_it_lacks():
     assert to_link(HERE, None) == "/?link=https%3A%2F%2Fhere.example%2F"
     assert to_link(HERE, "a.b.c").endswith("&jwt=a.b.c")
+    by_turns = iter(["first", "second"]).__next__
+    assert to_link(HERE, by_turns).endswith("&jwt=first")
+    assert to_join(HERE, by_turns).endswith("&jwt=second")

@@ -1,13 +1,19 @@
 """Keys: which are taken, for which algorithm, and that nothing of them is ever said."""
 
+import contextlib
 import json
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
 from jwt import algorithms
 
+from moq_relay.daemon.auth import Authority
 from moq_relay.daemon.jwk import KINDS, Key, NotThisKeys
-from moq_relay.errors import ConfigError
+from moq_relay.daemon.keys import OneKey
+from moq_relay.errors import ConfigError, Unauthorized
 from tests.unit.daemon.test_tokens import KEY, SECRET, encoded, jwk
 
 RSA = rsa.generate_private_key(65537, 2048)
@@ -177,3 +183,50 @@ def test_a_key_without_a_kty_is_a_secret_as_it_was_for_moq_token():
     assert Key.of(old, "old").opened(KEY.sign(get="")) == b'{"get":""}'
     with pytest.raises(ConfigError, match="bare: is not a JWK"):
         Key.of({"k": encoded(SECRET)}, "bare")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=4), below),
+    max_leaves=6,
+)
+MEMBERS = st.sampled_from(
+    ("kty", "crv", "alg", "use", "key_ops", "kid", "scope", "k", "x", "y", "d", "n", "e", "p", "q")
+)
+WORDS = st.sampled_from((*KINDS, "oct", "RSA", "EC", "OKP", "P-256", "Ed25519", "sig", "verify"))
+
+
+@given(JSON | st.dictionaries(MEMBERS, JSON | WORDS | st.lists(WORDS)))
+def test_whatever_stands_where_a_key_belongs_is_a_key_or_refused(made_up):
+    with contextlib.suppress(ConfigError):
+        Key.of(made_up, "made up")
+
+
+@given(st.data(), st.sampled_from([("RSA", None), ("EC", "P-256"), ("OKP", "Ed25519")]))
+def test_a_key_with_a_broken_member_is_a_key_or_refused(data, kind):
+    for half in pair(kind):
+        member = data.draw(st.sampled_from(sorted(half)))
+        with contextlib.suppress(ConfigError):
+            Key.of(half | {member: data.draw(JSON)}, "broken")
+
+
+CLAIMS = ("root", "put", "get", "cluster", "node", "exp", "nbf", "iat", "aud", "iss", "sub", "jti")
+PARTS = JSON.map(lambda said: encoded(json.dumps(said).encode())) | st.text(max_size=8)
+HEADERS = st.fixed_dictionaries(
+    {"alg": WORDS | st.just("none")},
+    optional={"kid": JSON, "crit": JSON, "b64": JSON, "typ": JSON, "zip": JSON, "jwk": JSON},
+).map(lambda said: encoded(json.dumps(said).encode()))
+
+
+@given(st.tuples(PARTS | HEADERS, PARTS, PARTS).map(".".join) | st.text())
+def test_whatever_stands_where_a_token_belongs_is_refused_in_a_line(made_up):
+    with pytest.raises(Unauthorized) as caught:
+        Authority(None, keys=OneKey(KEY)).authorise(f"/?jwt={quote(made_up) or 'x'}")
+    assert "\n" not in str(caught.value)
+
+
+@given(st.dictionaries(st.sampled_from(CLAIMS), JSON))
+def test_whatever_a_signed_token_says_is_rights_or_a_line(said):
+    with contextlib.suppress(Unauthorized):
+        access = Authority(None, keys=OneKey(KEY)).authorise(f"/?jwt={KEY.sign(**said)}")
+        assert access.publish or access.subscribe or access.cluster

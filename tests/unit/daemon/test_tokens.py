@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from moq_relay.daemon.auth import Authority, bearer
 from moq_relay.daemon.jwk import Key
 from moq_relay.daemon.keys import OneKey
-from moq_relay.daemon.tokens import Rules, read_token, verify
+from moq_relay.daemon.tokens import Rules, TokenFile, read_token, verify
 from moq_relay.daemon.values import Public
 from moq_relay.errors import ConfigError, Unauthorized
 from moq_relay.relay.access import Access, Holder
@@ -229,6 +229,25 @@ def test_a_token_file_holds_a_token_and_nothing_else(tmp_path):
     file.write_text("no token")
     with pytest.raises(ConfigError, match=r"node\.jwt: holds no token"):
         read_token(file)
+
+
+def test_a_token_file_that_is_replaced_has_the_new_token_and_while_it_is_broken_the_old_one(
+    tmp_path, caplog
+):
+    file = tmp_path / "node.jwt"
+    first, second = KEY.sign(get="a"), KEY.sign(get="b")
+    file.write_text(first)
+    current = TokenFile(file)
+    assert current() == first
+
+    file.write_text("half a tok")
+    assert [current(), current()] == [first, first]
+    assert [record.message for record in caplog.records] == [
+        f"token kept reason={file}: holds no token"
+    ]
+
+    file.write_text(second)
+    assert current() == second
 
 
 # --- what a claim allows where --------------------------------------------------------------------
