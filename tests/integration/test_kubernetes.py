@@ -251,6 +251,13 @@ def test_a_relay_that_leaves_has_the_time_that_a_drain_takes(pod, in_force):
     assert pod["terminationGracePeriodSeconds"] >= deadline + MARGIN
 
 
+def test_a_pod_is_not_restarted_before_a_root_tells_of_the_one_before_it(name, in_force):
+    (one,) = (it for it in of_kind("StatefulSet") if f"{it['metadata']['name']}-0" == name)
+    lease, renew = (setting(in_force[0], f"cluster.{key}") for key in ("lease", "renew"))
+
+    assert one["spec"]["minReadySeconds"] >= lease + renew
+
+
 def test_the_hook_drains_a_relay_which_sigterm_then_ends_at_once(
     name, container, secrets, tmp_path
 ):
