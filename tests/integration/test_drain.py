@@ -175,7 +175,8 @@ async def test_a_node_without_sessions_ends_at_once(cluster):
 async def test_a_drained_node_that_stays_is_shown_refuses_clients_and_serves_again(cluster):
     node, other = cluster["west"], cluster["east"]
     origin = make_origin()
-    publish(origin, "room", Station(frames=FRAMES, size=SIZE))
+    station = Station(frames=FRAMES, size=SIZE)
+    publish(origin, "room", station)
     ports = [node.port, other.port]
     sender = Mover(ports, 0, LITE_06, origin, Role.PUBLISHER, no_longer_read)
     async with asyncio.TaskGroup() as tasks:
@@ -191,6 +192,12 @@ async def test_a_drained_node_that_stays_is_shown_refuses_clients_and_serves_aga
         assert "draining" in (await asyncio.to_thread(command, other, "nodes")).stdout
         assert other.table() == {"room": {other.url}}
         assert not node.ready()
+        assert node.get("/announced", internal=False) == "room\n"
+        asked = tasks.create_task(asyncio.to_thread(node.get, "/fetch/room/video", internal=False))
+        while not asked.done():
+            station.write()
+            await asyncio.sleep(1 / PACE)
+        assert len(asked.result()) == FRAMES * SIZE, "requests are answered still"
         assert node.counter("moq_relay_draining") == 1
         assert node.counter("moq_relay_drain_sessions") == 0
         late = Mover([node.port, other.port], 0, LITE_05, make_origin(), Role.SUBSCRIBER, print)
