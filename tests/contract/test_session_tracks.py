@@ -6,6 +6,8 @@ import itertools
 import pytest
 
 from moq_relay.relay.feed import Demand
+from moq_relay.relay.retention import CacheLimits
+from moq_relay.wire import varint
 from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.frames import Datagram, FrameDecoder, encode_datagram
 from moq_relay.wire.lite.messages import BiStream
@@ -136,13 +138,14 @@ async def test_a_track_of_an_older_publisher_has_the_default_description(version
 
 
 @by_name(NEW)
-async def test_a_track_is_promised_for_no_longer_than_the_cache_keeps_it(version):
-    async with node() as relay:
+@pytest.mark.parametrize("max_age", [0, 5_000, 60_000, varint.MAX])
+async def test_a_track_is_described_by_its_publisher_whatever_the_cache_keeps(version, max_age):
+    async with node(cache=CacheLimits(duration=7)) as relay:
         publisher = await relay.publisher(version, "a")
         stream = (await relay.viewer(version)).track("a", "t")
-        await publisher.describe(max_age=60_000)
+        await publisher.describe(max_age=max_age)
 
-        assert (await stream.read(Slot.TRACK_INFO)).max_age == 30_000
+        assert (await stream.read(Slot.TRACK_INFO)).max_age == max_age
 
 
 # --- groups between every two versions ------------------------------------------------------------

@@ -24,6 +24,8 @@ VERSIONS = {"root": "moq-lite-06", "east": "moq-lite-05", "west": "moq-lite-06"}
 """What clients speak with each relay. moq-rs goes from one of these to the other, and not from
 moq-lite 04, whose frames have no times: the track ends as "Unsupported" where the next has them."""
 NAMES = tuple(VERSIONS)
+KEPT = dict(zip(NAMES, (30, 10, 20), strict=True))
+"""Seconds for which each keeps groups, as while a file of settings is rolled out."""
 PULSE = Track("pulse", frame_bytes=1000, frames_per_group=4, frames_per_second=40)
 LOOK_SECONDS = 0.1
 SETTLE = 0.5
@@ -49,8 +51,9 @@ class Cluster(ClusterProcess):
             place = f'addresses = ["192.0.2.{number}"]\n'
             if name != "root":
                 place += f'root = "{self.address("root")}"\ntoken = "{directory}/{name}.jwt"\n'
-            drain = f"[drain]\ndeadline = {DEADLINE}\nsettle = {SETTLE}\n"
-            node = self.add(name, cluster=place, rest=f"[redis]\ntimeout = 0.5\n{drain}")
+            rest = f"[drain]\ndeadline = {DEADLINE}\nsettle = {SETTLE}\n"
+            rest += f"[redis]\ntimeout = 0.5\n[cache]\nduration = {KEPT[name]}\n"
+            node = self.add(name, cluster=place, rest=rest)
             door = f'{{listen = "localhost:{self.doors[name]}", version = "{VERSIONS[name]}"}}'
             both = f'server.listen = ["localhost:{node.port}", {door}]'
             node.toml = "\n".join((both, *node.configuration().splitlines()[1:], ""))

@@ -25,6 +25,7 @@ from moq_relay.sessions.lite.announce import AnnounceEgress
 from moq_relay.sessions.lite.egress import GroupEgress, Line
 from moq_relay.sessions.lite.viewer import TrackEgress
 from moq_relay.sessions.streams import Interrupted, RequestStream
+from moq_relay.wire import varint
 from moq_relay.wire.lite.messages import (
     AnnounceRequest,
     Fetch,
@@ -80,13 +81,15 @@ class Publisher:
                 info = await track.described_or_ended()
         except TimeoutError as error:
             raise ControlTimeout(f"nobody described track {wanted.track!r}") from error
-        seconds = math.inf if info.max_age is None else info.max_age
-        max_age = int(min(seconds, self._origin.cache.limits.duration) * 1000)
+        # The publisher's word, though less may be kept here: a client that goes from node to node
+        # takes a track that is described otherwise for another one.
+        kept = self._origin.cache.limits.duration
+        max_age = kept if info.max_age is None else info.max_age
         request.write(
             TrackInfo(
                 priority=info.priority,
                 ordered=info.ordered,
-                max_age=max_age,
+                max_age=min(int(max_age * 1000), varint.MAX),
                 timescale=info.timescale,
             )
         )
