@@ -219,7 +219,9 @@ async def test_who_does_not_go_is_cut_off_at_the_deadline_or_by_a_second_signal(
     east, west = cluster["east"], cluster["west"]
     for node in (east, west):
         origin = make_origin()
+        publish(origin, "room", Station(frames=FRAMES, size=SIZE))
         async with connected(node.port, LITE_06, origin=origin):
+            await eventually(lambda n=node: "room" in n.table(), "nobody else has what it has")
             begun = time.monotonic()
             if node is east:
                 words = ("drain", "--deadline", "2")
