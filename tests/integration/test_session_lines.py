@@ -145,6 +145,8 @@ async def test_the_lines_add_up_on_both_ends_of_a_link(tmp_path):
             await until(lambda: "acme/live" in viewer.broadcasts)
             viewer.subscribe("acme/live", "video", heard, EVERYTHING)
             await until(lambda: heard.first is not None)
+            # A relay asks a new publisher for its latest group alone, and then for late ones too.
+            await until(lambda: all(feed.demand.max_age > 0 for feed in station.feeds))
             while station.sequence < GROUPS:
                 station.write()
             await until(lambda: len(heard.whole) == GROUPS)
