@@ -63,6 +63,6 @@ def test_a_relay_says_that_it_is_ready_turns_and_leaves(tmp_path, monkeypatch):
             os.kill(relay.pid, signal.SIGTERM)
             while not (last := manager.recv(500)).startswith(b"STOPPING=1"):
                 assert last == b"WATCHDOG=1"
-            relay.stop()
+            relay.stop(leaving=True)
         finally:
             relay.kill()

@@ -133,10 +133,15 @@ class RelayProcess:
                 raise AssertionError(f"the relay did not start: {state}\n{self.log()}")
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        """End it by SIGINT, without a drain; no clean end or log is an AssertionError."""
+    def stop(self, *, leaving: bool = False) -> None:
+        """End it by SIGINT, without a drain; no clean end or log is an AssertionError.
+
+        Args:
+            leaving: it was told to end already, and is only waited for.
+        """
         assert self._process is not None, "the relay was not started"
-        self._process.send_signal(signal.SIGINT)
+        if not leaving:
+            self._process.send_signal(signal.SIGINT)
         try:
             code = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
