@@ -226,7 +226,7 @@ async def test_the_metrics_know_the_cluster(cluster):
 
 async def test_a_node_that_may_not_join_says_why(cluster, tmp_path):
     root, east = cluster.nodes.values()
-    stranger = Key("HS256", b"x" * 32).sign(cluster=True, node=east.url, get="")
+    stranger = Key("HS256", b"x" * 32, b"x" * 32).sign(cluster=True, node=east.url, get="")
     (tmp_path / "east.jwt").write_text(stranger)
     await asyncio.to_thread(root.start)
     await asyncio.to_thread(east.start)
