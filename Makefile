@@ -6,7 +6,7 @@ run: venv       ## three relays on this machine as one cluster, with a demo broa
 	@$(BIN)/moq-relay dev
 
 test: venv      ## every test; what needs a tool that is missing is skipped and named at the end
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 $(ARGS)
 
 check: venv     ## what a machine can say about the code: style, types, floors, generated docs
 	@tools/check
