@@ -126,6 +126,8 @@ class Stage:
             tenths.update({int(tenth): count for tenth, count in report["tenths"].items()})
         if not tenths:
             raise Failed("no viewer got anything")
+        if any(track not in sent["frames"] for track in TRACKS):
+            raise Failed("the publisher was held up for all of the window")
         return Point(
             viewers=self._viewers,
             core_share=spent[0] / lasted,
