@@ -122,7 +122,8 @@ def measure(set_up: Stage, seconds: float, progress: Callable[[str], None]) -> l
             progress(f"  {error}; that was the end")
             break
         last = points[-1]
-        progress(f"  {last.core_share:.0%} of a core, p99 {last.p99_ms:.1f} ms")
+        busy = "; the machine has no time left" if last.crowded else ""
+        progress(f"  {last.core_share:.0%} of a core, p99 {last.p99_ms:.1f} ms{busy}")
     return points
 
 
@@ -145,11 +146,17 @@ def warnings(points: Sequence[Point], found: Estimate, cores: int) -> list[str]:
             "they take time and caches from each other, so expect more from a machine with more"
         )
     said += [
-        f"at {point.viewers} viewers those who make the load were the bottleneck: one of them took "
-        f"{point.load_share:.0%} of a core, and the machine was {point.machine_share:.0%} busy"
+        f"at {point.viewers} viewers those who make the load were the bottleneck: "
+        f"one of them took {point.load_share:.0%} of a core"
         for point in points
         if point.strained
     ]
+    crowded = [str(point.viewers) for point in points if point.crowded]
+    if crowded:
+        said.append(
+            f"the machine had no time left at {', '.join(crowded)} viewers: "
+            "measure when nothing else runs there"
+        )
     said += [
         f"at {point.viewers} viewers only {point.delivered:.1%} of the frames came in time"
         for point in points

@@ -9,7 +9,9 @@ from moq_relay.daemon.load.stage import Point
 TARGET = 0.70
 """Of one core. A relay is one process on one core, and what is left is for peaks and joins."""
 FIRST, SECOND = 2, 10
-MOST_POINTS = 10
+MOST_STEPS = 10
+TRIES = 3
+"""Of a step in which the machine had no time left: other work may pass."""
 BEYOND = 1.04
 """How far beyond the number that is expected the last point lies: the number is between points."""
 
@@ -35,7 +37,7 @@ class Estimate:
 
 
 def usable(points: Sequence[Point]) -> list[Point]:
-    """Those that say what the relay costs: complete, and not held up by the load's own processes.
+    """Those that say what the relay costs: complete, and not held up by what runs beside the relay.
 
     The first two are always among them, or there would be no line.
     """
@@ -45,7 +47,7 @@ def usable(points: Sequence[Point]) -> list[Point]:
 
 def is_good(point: Point) -> bool:
     """Whether it says what the relay costs and nothing else."""
-    return point.complete and not point.strained
+    return point.complete and not point.strained and not point.crowded
 
 
 def estimate(points: Sequence[Point]) -> Estimate:
@@ -71,13 +73,16 @@ def following(points: Sequence[Point]) -> int | None:
     if not points:
         return FIRST
     last = points[-1]
-    if len(points) == 1:
+    steps = [point.viewers for point in points]
+    if last.crowded and steps.count(last.viewers) < TRIES:
+        return last.viewers
+    if len(set(steps)) == 1:
         # So few cost little; where they do not, in small steps, or down.
         if last.core_share >= TARGET:
             return FIRST - 1
         fits = int(FIRST * TARGET / max(last.core_share, 0.001))
         return max(FIRST + 1, min(SECOND, fits))
-    if not is_good(last) or last.core_share >= TARGET or len(points) >= MOST_POINTS:
+    if not is_good(last) or last.core_share >= TARGET or len(set(steps)) >= MOST_STEPS:
         return None
-    expected, most = estimate(points).viewers, max(point.viewers for point in points)
+    expected, most = estimate(points).viewers, max(steps)
     return None if expected < most else min(math.ceil(expected * BEYOND) + 1, 2 * most)

@@ -71,7 +71,12 @@ class Point:
     @property
     def strained(self) -> bool:
         """Whether those who make the load may have been what was slow."""
-        return self.load_share >= BUSY_SHARE or self.machine_share >= FULL_SHARE
+        return self.load_share >= BUSY_SHARE
+
+    @property
+    def crowded(self) -> bool:
+        """Whether all cores were taken, by whatever else runs there too."""
+        return self.machine_share >= FULL_SHARE
 
 
 class Stage:

@@ -12,7 +12,7 @@ import pytest
 from moq_relay.daemon.cli import main
 from moq_relay.daemon.load import dialect, machine
 from moq_relay.daemon.load.command import as_json, as_text, measure, warnings
-from moq_relay.daemon.load.estimate import MOST_POINTS, estimate, following, usable
+from moq_relay.daemon.load.estimate import MOST_STEPS, TRIES, estimate, following, usable
 from moq_relay.daemon.load.processes import Failed
 from moq_relay.daemon.load.publisher import LiveSource
 from moq_relay.daemon.load.stage import Point, percentile
@@ -85,15 +85,29 @@ def test_dear_and_cheap_viewers_are_both_found_in_few_steps(each):
     found = estimate(measured(relay))
 
     assert found.viewers == math.floor((0.7 - 0.0475) / each)
-    assert 2 <= len(relay.asked) <= MOST_POINTS
+    assert 2 <= len(relay.asked) <= MOST_STEPS
 
 
 def test_no_further_step_follows_one_that_the_load_could_not_keep_up_with():
     first = [replace(GOOD, viewers=n, core_share=0.0475 + 0.005 * n) for n in (2, 10, 20)]
 
-    for bad in ({"load_share": 0.9}, {"machine_share": 0.99}, {"delivered": 0.97}):
+    for bad in ({"load_share": 0.9}, {"delivered": 0.97}):
         assert following([*first, replace(GOOD, viewers=40, core_share=0.1, **bad)]) is None
     assert following([*first, replace(GOOD, viewers=40, core_share=0.25)]) == 80
+
+
+def test_a_step_in_which_the_machine_had_no_time_is_tried_again_and_not_for_ever():
+    first = [replace(GOOD, viewers=n, core_share=0.0475 + 0.005 * n) for n in (2, 10, 20)]
+    crowded = replace(GOOD, viewers=40, core_share=0.1, machine_share=0.99)
+    good = replace(GOOD, viewers=40, core_share=0.2475)
+
+    assert following([*first, *[crowded] * (TRIES - 1)]) == 40
+    assert following([*first, *[crowded] * TRIES]) is None
+    assert following([crowded]) == 40
+    assert following([*first, crowded, good]) == 80
+    points = [*first, crowded, good]
+    assert estimate(points).viewers == 130
+    assert "had no time left at 40 viewers" in warnings(points, estimate(points), 8)[0]
 
 
 def test_steps_that_went_wrong_are_named_and_not_in_the_number():
