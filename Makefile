@@ -1,6 +1,6 @@
 BIN := $(or $(VENV),.venv)/bin
 
-.PHONY: run test check fix bench chaos alarms venv
+.PHONY: run test check fix bench chaos alarms rights venv
 
 run: venv       ## three relays on this machine as one cluster, with a demo broadcast and a page
 	@$(BIN)/moq-relay dev
@@ -23,6 +23,9 @@ chaos: venv     ## every fault at the default lease, then ten minutes of faults 
 
 alarms: venv    ## every fault that an alert is for, then ten minutes of none; ARGS="--only NAME"
 	@$(BIN)/python -m tests.alarms --write docs/alerts-seen.md $(ARGS)
+
+rights: venv    ## every token at every path, by every transport and version, against an oracle
+	@$(BIN)/python -m tests.rights $(ARGS)
 
 venv:
 	@tools/venv
