@@ -6,7 +6,8 @@ from moq_relay.wire.lite.versions import LITE_06
 from tests.alarms.fault import Plan, fault
 from tests.alarms.world import LEASE, World
 from tests.support.cluster_process import eventually
-from tests.support.own_client import connected
+from tests.support.own_client import connected, publish
+from tests.support.station import Station
 
 MEMBERS_SECONDS = LEASE + 1.0
 """Until the others have taken a relay that is dead from their tables."""
@@ -112,7 +113,11 @@ async def two_regions_apart(world: World) -> None:
     "MoqDrainStuck",
 )
 async def drain_stuck(world: World) -> None:
-    async with connected(world["asia"].port, LITE_06):
+    asia = world["asia"]
+    async with connected(asia.port, LITE_06) as origin:
+        # A client without anything that only it has would be let go.
+        publish(origin, "stays", Station(frames=1, size=1))
+        await eventually(lambda: "stays" in asia.table(), "it is published")
         world.begins()
         draining = world.command("asia", "drain", "--deadline", str(STUCK_SECONDS))
         try:
