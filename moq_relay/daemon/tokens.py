@@ -74,6 +74,8 @@ def verify(token: str, keys: Sequence[Key], rules: Rules, now: float) -> Claims:
             if not key.scope.allows(claims.publish, claims.subscribe):
                 raise Unauthorized("the token allows more than the scope of its key")
         return claims
+    if not keys:
+        raise Unauthorized("the token names a key that this relay does not have")
     raise Unauthorized("the token is not signed with this relay's key")
 
 

@@ -194,6 +194,8 @@ def test_of_several_keys_the_one_that_signed_it_counts():
 
     assert verify(KEY.sign(get=""), [other, KEY], Rules(), 100.0).subscribe == ("",)
     with pytest.raises(Unauthorized, match="not signed with this relay's key"):
+        verify(KEY.sign(get=""), [other], Rules(), 100.0)
+    with pytest.raises(Unauthorized, match="names a key that this relay does not have"):
         verify(KEY.sign(get=""), [], Rules(), 100.0)
 
 
