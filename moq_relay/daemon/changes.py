@@ -1,6 +1,6 @@
 """What may be changed at ``internal.listen``: a POST by who has the token, and a line in the log.
 
-Pages of other sites are turned away before, by ``Hosts``.
+Pages of other sites are turned away before, by ``Hosts``, which says so in the log too.
 """
 
 import hmac
@@ -15,8 +15,10 @@ from aiohttp import web
 
 from moq_relay.daemon.auth import bearer
 from moq_relay.daemon.drain import Drain
+from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.plain import short
-from moq_relay.errors import Unauthorized
+from moq_relay.daemon.sources import Loaded
+from moq_relay.errors import ConfigError, Unauthorized
 
 LONGEST_DEADLINE = 86_400.0
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -26,6 +28,21 @@ Change = Callable[[Mapping[str, Any]], str]
 """Does what the body says, and says that in words; raises ``Refusal``."""
 
 log = logging.getLogger(__name__)
+
+
+def token(loaded: Loaded) -> str | None:
+    """By which changes are taken; None: none are.
+
+    Raises:
+        ConfigError: its file cannot be read, or is empty.
+    """
+    internal = loaded.settings.internal
+    found = hidden(loaded, "internal.token", internal.token, internal.token_file)
+    if found is None and internal.token_file is not None:
+        # Nobody who named a file meant to have none.
+        where = loaded.where("internal.token_file")
+        raise ConfigError(f"{where} = {internal.token_file}: is empty")
+    return found
 
 
 class Refusal(Exception):

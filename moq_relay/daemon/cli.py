@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from moq_relay import __version__
-from moq_relay.daemon import asking, certs, changing, clustering, dev, logs, minting
+from moq_relay.daemon import asking, certs, changes, changing, clustering, dev, logs, minting
 from moq_relay.daemon.certificates import Certificates
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
@@ -64,6 +64,7 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     warnings += clustering.warnings(loaded)
     if command.name == "check":
         Certificates(loaded)
+        changes.token(loaded)
         keyring(loaded)
         clustering.server(loaded)
         sys.stdout.write(in_force(loaded))

@@ -4,6 +4,7 @@ A page of any site can have its own name resolve to an address of this network, 
 there as if it were its own (DNS rebinding). The name it was asked by stays in the header Host.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ OPEN = frozenset({"/health", "/ready", "/metrics"})
 """For probes and Prometheus, which come by whatever name they have; nothing secret is there."""
 FOREIGN = frozenset({"cross-site", "same-site"})
 """What a browser says of requests that another site's page makes."""
+
+log = logging.getLogger(__name__)
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -65,12 +68,22 @@ class Hosts:
         host = request.headers.get("Host")
         if not self.admits(host, _came_to(request)):
             said = "no host" if host is None else f"the host {short(host)!r}"
-            text = f"{said} is none of this relay's names; internal.hosts takes more\n"
-            return web.Response(status=421, text=text)
+            said = f"{said} is none of this relay's names; internal.hosts takes more"
+            return _refused(request, 421, said)
         if _foreign(request, host):
-            text = "pages of other sites may not ask this relay\n"
-            return web.Response(status=403, text=text)
+            return _refused(request, 403, "pages of other sites may not ask this relay")
         return await handler(request)
+
+
+def _refused(request: web.Request, status: int, said: str) -> web.Response:
+    if request.method == "POST":
+        log.warning(
+            "change refused what=%s by=%s reason=%s",
+            short(request.path.removeprefix("/")),
+            request.remote,
+            said,
+        )
+    return web.Response(status=status, text=f"{said}\n")
 
 
 def _foreign(request: web.Request, host: str | None) -> bool:

@@ -16,7 +16,7 @@ from moq_relay import __version__
 from moq_relay.cluster.dialling import Dialler
 from moq_relay.cluster.joining import Challenges
 from moq_relay.cluster.membership import NAME_TAKEN
-from moq_relay.daemon import bounds, clustering, metrics, sockets, welcome
+from moq_relay.daemon import bounds, changes, clustering, metrics, sockets, welcome
 from moq_relay.daemon.auth import OPEN, Authority
 from moq_relay.daemon.certificates import Certificates
 from moq_relay.daemon.certified import by_certificate
@@ -30,7 +30,6 @@ from moq_relay.daemon.expiry import end_expired
 from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.guard import Guard
 from moq_relay.daemon.guests import Guests, doorkeeper
-from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.hosts import Hosts
 from moq_relay.daemon.http import Door, PublicHttp
 from moq_relay.daemon.internal import InternalHttp, Readiness
@@ -125,9 +124,7 @@ class Node:
             say=self._say_state,
             leave=self._depart,
         )
-        internal = settings.internal
-        token = hidden(loaded, "internal.token", internal.token, internal.token_file)
-        self._changes = Changes(token, self._drain, settings.drain.deadline)
+        self._changes = Changes(changes.token(loaded), self._drain, settings.drain.deadline)
         self._geo = GeoHttp(self._cluster)
         self._lag = Histogram(LAG_BUCKETS)
         self._listeners: list[quic.Listener] = []

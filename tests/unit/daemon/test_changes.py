@@ -7,8 +7,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from moq_relay.daemon import changes
 from moq_relay.daemon.changes import Changes
 from moq_relay.daemon.drain import Drain
+from moq_relay.daemon.hosts import Hosts
 from moq_relay.daemon.sources import Layer, load
 from moq_relay.errors import ConfigError
 
@@ -55,7 +57,7 @@ async def relay(caplog):
         drain = Drain(
             Crowd(), clock=lambda: 0.0, settle=0.0, say=lambda _: None, leave=lambda: None
         )
-        app = web.Application()
+        app = web.Application(middlewares=[Hosts(["relay.example.com"]).guard])
         Changes(token, drain, 20.0).add_to(app)
         client = TestClient(TestServer(app))
         await client.start_server()
@@ -132,6 +134,41 @@ async def test_who_may_not_is_told_why_in_a_line_and_changes_nothing(
     assert TOKEN not in it.lines[0]
 
 
+@pytest.mark.parametrize(
+    ("header", "status", "said"),
+    [
+        ({"Origin": "https://evil.example"}, 403, "pages of other sites may not ask this relay"),
+        ({"Origin": "null"}, 403, "pages of other sites may not ask this relay"),
+        ({"Sec-Fetch-Site": "cross-site"}, 403, "pages of other sites may not ask this relay"),
+        (
+            {"Host": "evil.example"},
+            421,
+            "the host 'evil.example' is none of this relay's names; internal.hosts takes more",
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/drain", "/uncordon"])
+async def test_a_page_of_another_site_changes_nothing_even_with_the_token(
+    relay, path, header, status, said
+):
+    it = await relay()
+
+    assert await it.post(path, **(GOOD | header)) == (status, f"{said}\n")
+
+    assert it.drain.state == "serving"
+    assert it.lines == [f"change refused what={path[1:]} by=127.0.0.1 reason={said}"]
+
+
+async def test_the_relay_s_own_page_may(relay):
+    it = await relay()
+
+    own = {"Host": "relay.example.com:9101", "Origin": "http://relay.example.com:9101"}
+    status, _ = await it.post("/drain", **(GOOD | own))
+
+    assert status == 200
+    assert it.drain.state != "serving"
+
+
 @pytest.mark.parametrize("token", [None, ""])
 async def test_without_a_token_set_nobody_may(relay, token):
     it = await relay(token)
@@ -190,9 +227,13 @@ async def test_nothing_is_changed_by_a_get(relay):
 # --- settings -------------------------------------------------------------------------------------
 
 
-def internal(**settings):
+def loaded(**settings):
     tree = {"internal": settings, "server": {"tls": {"generate": "localhost"}}}
-    return load([Layer("relay.toml", tree)]).settings.internal
+    return load([Layer("relay.toml", tree)])
+
+
+def internal(**settings):
+    return loaded(**settings).settings.internal
 
 
 @pytest.mark.parametrize(
@@ -217,3 +258,21 @@ def test_every_other_address_needs_a_token_or_to_be_open(listen):
 
 def test_a_token_is_never_shown():
     assert "secret" not in repr(internal(token="secret"))
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_an_empty_file_is_no_token(tmp_path, content):
+    """Else whoever gets there could read what its operator thought was guarded."""
+    (tmp_path / "token").write_text(content)
+    file = str(tmp_path / "token")
+
+    with pytest.raises(ConfigError, match=r"internal\.token_file = .*token: is empty$"):
+        changes.token(loaded(listen="0.0.0.0:9101", token_file=file))
+
+
+def test_the_token_is_that_of_the_setting_or_of_the_file(tmp_path):
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+
+    assert changes.token(loaded(token=TOKEN)) == TOKEN
+    assert changes.token(loaded(token_file=str(tmp_path / "token"))) == TOKEN
+    assert changes.token(loaded()) is None
