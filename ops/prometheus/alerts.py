@@ -87,7 +87,7 @@ def _cluster(w: Windows) -> Iterator[Alert]:
         "MoqNodesLost",
         "page",
         "2 minutes",
-        lost,
+        f"{lost}\nunless on (cluster) ({no_root})",
         "{{ $labels.cluster }} has {{ $value }} nodes, at most half of what it had.",
     )
     yield Alert(

@@ -24,8 +24,13 @@ class Rule:
     expr: str
 
 
+NODES = "max by (cluster, peer_region, state) (moq_cluster_nodes"
 SHARED = {
-    "moq:cluster_nodes:max": "max by (cluster, peer_region, state) (moq_cluster_nodes)",
+    # Who is cut off still has itself in its copy. Where all are, theirs is the last that is known.
+    "moq:cluster_nodes:max": (
+        f"{NODES}\nunless on (cluster, instance) moq_cluster_isolated == 1)\n"
+        f"or on (cluster) {NODES})"
+    ),
     "moq:cluster_broadcasts:max": "max by (cluster) (moq_cluster_broadcasts)",
 }
 """Every node has a copy of these tables, so that a sum over nodes would count them many times."""

@@ -66,6 +66,7 @@ DAY = 86400
 RTT = "moq_relay_peer_rtt_seconds"
 PAIR = {"peer_region": "eu", "method": "probe"}
 LAG = "moq_relay_loop_lag_seconds_bucket"
+ISOLATED = series("moq_cluster_isolated", "b", "eu")
 MEMORY = series("moq_cluster_redis_memory_bytes")
 MEMORY_LIMIT = series("moq_cluster_redis_memory_limit_bytes")
 
@@ -74,6 +75,16 @@ def members(count):
     """The same four, of which some in eu go after an hour."""
     gone = {name: then(2, count - 2) for name in MEMBERS if 'peer_region="eu"' in name}
     return MEMBERS | gone
+
+
+def cut_off(count):
+    """So many in eu are members no more; the one of them that is scraped still counts them all."""
+    seen = {
+        name: then(2, 2 - count)
+        for name in MEMBERS
+        if 'instance="a"' in name and 'peer_region="eu"' in name
+    }
+    return seen | {ISOLATED: then(0, 1)}
 
 
 def draining(count):
@@ -113,6 +124,8 @@ HEALTHY = (
         series("moq_cluster_connected", "a"): always(1),
         series("moq_cluster_connected", "b", "eu"): always(1),
         series("moq_cluster_staleness_seconds"): always(1),
+        series("moq_cluster_isolated"): always(0),
+        ISOLATED: always(0),
         series("moq_cluster_redis_faults", check="persistence"): always(0),
         MEMORY: always(50),
         MEMORY_LIMIT: always(100),
@@ -161,11 +174,22 @@ FAULTS = "moq_cluster_redis_faults"
 FIRES = {
     "MoqRelayDown": [Case({up("b"): then(1, 0)}, 4)],
     "MoqRootMissing": [
-        Case({series("moq_cluster_canary_seconds_count", "a"): f"0+1x{HOUR - 1} stale"} | down, 4)
-        for down in ({}, {up("a"): then(1, 0)})
+        Case({series("moq_cluster_canary_seconds_count", "a"): f"0+1x{HOUR - 1} stale"} | more, 4)
+        for more in (
+            {},
+            {up("a"): then(1, 0)},
+            # All that is left came through it: what they know is from before.
+            {up("a"): then(1, 0), ISOLATED: then(0, 1)}
+            | {name: f"2x{HOUR - 1} stale" for name in MEMBERS if 'instance="a"' in name},
+            # Who reaches Redis itself knows that the others are no members any more.
+            {up("b"): then(1, 0)} | cut_off(2),
+        )
     ],
-    "MoqNodesLost": [Case(members(2) | down, 4) for down in ({}, {up("b"): then(1, 0)})],
-    "MoqNodeMissing": [Case(members(3), 12)],
+    "MoqNodesLost": [
+        *(Case(members(2) | down, 4) for down in ({}, {up("b"): then(1, 0)})),
+        Case(cut_off(2), 4),
+    ],
+    "MoqNodeMissing": [Case(members(3), 12), Case(cut_off(1), 12)],
     "MoqNodeFlapping": [
         Case({series("moq_cluster_registrations_total"): f"1x{HOUR} 1+1x10 11x{LONG}"}, 6),
         Case({process("start_time_seconds"): f"5x{HOUR} 1+20x10 201x{LONG}"}, 6),

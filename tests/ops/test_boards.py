@@ -195,11 +195,14 @@ SHARED_METRICS = [
 
 
 def bare(expr):
-    """Shared metrics of an expression that are not read by ``max by``."""
+    """Shared metrics of an expression that are not read by ``max by``, of all nodes or of some."""
+    some = r"(\nunless on \([^)]*\) [^()]*)?"
     return [
         name
         for name in SHARED_METRICS
-        if re.search(rf"(?<!\w){name}(?!\w)", re.sub(rf"max by \([^)]*\) \({name}\)", "", expr))
+        if re.search(
+            rf"(?<!\w){name}(?!\w)", re.sub(rf"max by \([^)]*\) \({name}{some}\)", "", expr)
+        )
     ]
 
 
