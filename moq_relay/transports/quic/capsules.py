@@ -1,7 +1,7 @@
 """Capsules on a CONNECT stream (RFC 9297), and the header that offers WebTransport protocols."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from moq_relay.wire import varint
 
@@ -10,6 +10,8 @@ REASON_BYTES = 1024
 """Longest reason that a close may carry."""
 CAPSULE_BYTES = 16 * 1024
 """Longest capsule that is kept until it is whole; a longer one is skipped as it comes."""
+OFFER_BYTES = 1024
+"""Of an offer that are read: the time that a search for strings takes can grow by the square."""
 
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
@@ -28,28 +30,30 @@ class CapsuleReader:
         self._buffer = b""
         self._skip = 0
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield type and value of each capsule that ``data`` completes."""
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Type and value of each capsule that ``data`` completes; costs a step a byte."""
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
             data = data[skipped:]
-        self._buffer += data
-        while self._buffer:
-            kind = varint.decode(self._buffer, 0)
-            size = None if kind is None else varint.decode(self._buffer, kind[1])
+        found = []
+        buffer, at = self._buffer + data, 0
+        while at < len(buffer):
+            kind = varint.decode(buffer, at)
+            size = None if kind is None else varint.decode(buffer, kind[1])
             if kind is None or size is None:
-                return
+                break
             length, start = size
-            rest = len(self._buffer) - start
+            rest = len(buffer) - start
             if rest < length:
                 if length > CAPSULE_BYTES:
                     self._skip = length - rest
-                    self._buffer = b""
-                return
-            value = self._buffer[start : start + length]
-            self._buffer = self._buffer[start + length :]
-            yield kind[0], value
+                    at = len(buffer)
+                break
+            at = start + length
+            found.append((kind[0], buffer[start:at]))
+        self._buffer = buffer[at:]
+        return found
 
 
 def parse_close(value: bytes) -> tuple[int, str]:
@@ -62,9 +66,10 @@ def parse_close(value: bytes) -> tuple[int, str]:
 def offered_protocols(values: Iterable[bytes]) -> list[str]:
     """The strings of a Structured-Field list, given every line of the header.
 
-    What is not a string is passed over: an offer that can't be read is no offer.
+    What is not a string is passed over: an offer that can't be read is no offer; so is what comes
+    after the first `OFFER_BYTES`.
     """
-    text = ",".join(value.decode("latin-1") for value in values)
+    text = b",".join(values)[:OFFER_BYTES].decode("latin-1")
     return [re.sub(r"\\(.)", r"\1", match) for match in _STRING.findall(text)]
 
 

@@ -49,6 +49,20 @@ def test_a_capsule_that_is_too_long_is_skipped_and_the_next_one_is_read():
     assert found == [(CLOSE_SESSION, b"\0\0\0\1x")]
 
 
+@pytest.mark.timeout(20)
+def test_a_flood_of_empty_capsules_costs_a_step_a_byte():
+    wire = capsule(1, b"") * 300_000
+
+    assert len(CapsuleReader().feed(wire)) == 300_000
+
+
+@pytest.mark.timeout(20)
+def test_an_offer_of_any_length_is_read_as_far_as_an_offer_goes():
+    offer = b'"moq-lite-06", ' + b'"\\' * 500_000
+
+    assert offered_protocols([offer]) == ["moq-lite-06"]
+
+
 @given(st.integers(0, 2**32 - 1), st.text())
 def test_a_close_says_what_was_meant_within_its_length(code, reason):
     [(kind, value)] = CapsuleReader().feed(close_capsule(code, reason))
