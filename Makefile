@@ -1,6 +1,6 @@
 BIN := $(or $(VENV),.venv)/bin
 
-.PHONY: run test check fix bench chaos alarms rights venv
+.PHONY: run test check fix bench chaos alarms rights fuzz venv
 
 run: venv       ## three relays on this machine as one cluster, with a demo broadcast and a page
 	@$(BIN)/moq-relay dev
@@ -26,6 +26,9 @@ alarms: venv    ## every fault that an alert is for, then ten minutes of none; A
 
 rights: venv    ## every token at every path, by every transport and version, against an oracle
 	@$(BIN)/python -m tests.rights $(ARGS)
+
+fuzz: venv      ## ten million cases at each parser of what comes from outside; ARGS="--cases N --only NAME"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 venv:
 	@tools/venv
