@@ -276,3 +276,15 @@ def test_every_file_of_settings_in_a_document_is_one_that_the_relay_takes(docume
         (tmp_path / "relay.toml").write_text(text)
 
         load([read_file(tmp_path / "relay.toml")])
+
+
+def test_every_test_that_the_threats_are_held_by_is_there():
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text())
+    there = {
+        (file.name, found)
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for found in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+
+    assert len(named) > 25
+    assert [one for one in named if one not in there] == []
