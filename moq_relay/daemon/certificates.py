@@ -69,8 +69,10 @@ class Certificates:
         return self.expires_at <= datetime.datetime.now(datetime.UTC)
 
     def expiry(self) -> float:
-        """The same in seconds since 1970."""
-        return self.expires_at.timestamp()
+        """When the first ends of these and of what other relays are shown, seconds since 1970."""
+        own = self.trust.own
+        ends = self.expires_at if own is None else min(self.expires_at, own.expires_at)
+        return ends.timestamp()
 
     def turn(self) -> None:
         """Look whether something has to be taken or renewed; called about once a second."""

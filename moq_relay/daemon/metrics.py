@@ -274,7 +274,8 @@ RELAY: tuple[Family, ...] = (
     Family(
         "moq_relay_certificate_expiry_timestamp_seconds",
         G,
-        "When the certificate ends, of several the first, seconds since 1970.",
+        "When the certificate ends, of several the first (`client.tls.cert` is one), seconds since "
+        "1970.",
         lambda node: one(node.expiry()),
         join=min,
     ),

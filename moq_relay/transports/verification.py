@@ -94,7 +94,7 @@ class Roots:
     def _policies(self, leaf: ExtensionPolicy, usage: x509.ObjectIdentifier) -> PolicyBuilder:
         issuer = (
             ExtensionPolicy.permit_all()
-            .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _may_issue)
+            .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
             .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _may_sign)
             .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for(usage))
         )
@@ -166,13 +166,6 @@ def _for(
             raise ValueError("usage")
 
     return check
-
-
-def _may_issue(
-    _policy: object, _certificate: x509.Certificate, found: x509.BasicConstraints
-) -> None:
-    if not found.ca:
-        raise ValueError("no authority")
 
 
 def _may_sign(_policy: object, _certificate: x509.Certificate, found: x509.KeyUsage | None) -> None:

@@ -210,3 +210,12 @@ def test_files_for_other_relays_that_cannot_be_used_are_one_line(pki, server, cl
         Certificates(pki.settings(server=server, client=client))
 
     assert str(caught.value) == f"relay.toml: {said}"
+
+
+def test_the_end_that_is_told_is_that_of_the_first_of_all(pki):
+    pki("own", made(NODE, by=ROOT, ends=5))
+
+    found = Certificates(pki.settings(client={"cert": "own.pem", "key": "own.key"}))
+
+    assert found.expiry() == found.trust.own.expires_at.timestamp()
+    assert found.expiry() < found.expires_at.timestamp()
