@@ -26,7 +26,7 @@ from moq_relay.wire.lite.versions import VERSIONS
 from tests.bench.workload import AUDIO_BYTES, AUDIO_FPS, GROUP_FRAMES, VIDEO_BYTES, VIDEO_FPS
 
 VIEWERS = 80
-CPU_PER_GB = 21.8
+CPU_PER_GB = 24.0
 """Seconds; of docs/performance.md, where ours serves that many viewers."""
 GROUPS = 40
 """Timed together, so that the clock's own cost is small."""
