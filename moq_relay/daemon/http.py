@@ -26,6 +26,7 @@ from moq_relay.errors import (
     Unroutable,
     WireError,
 )
+from moq_relay.relay.access import Access
 from moq_relay.relay.feed import Demand
 from moq_relay.relay.group import Group
 from moq_relay.relay.origin import Origin
@@ -34,7 +35,9 @@ from moq_relay.sessions.context import Resolve
 
 FETCH_SECONDS = 30.0
 FETCHES = 256
-"""Fetches at a time; each may hold a group in memory."""
+"""Fetches at a time, until the last byte was sent; each may hold a group in memory."""
+PIECE = 1 << 16
+"""Bytes that are handed over at once, so that who reads slowly has little waiting."""
 DIGITS = 19
 """Of the largest number that a group may have."""
 
@@ -101,8 +104,8 @@ class WholeGroup:
         if not self._group.open:
             self._over.set()
 
-    async def payload(self) -> bytes:
-        """All frames, one after the other.
+    async def payloads(self) -> list[bytes]:
+        """Those of all frames.
 
         Raises:
             RequestError: the group will never be complete.
@@ -113,7 +116,7 @@ class WholeGroup:
             await self._over.wait()
             if self._group.error is not None:
                 raise self._group.error
-            return b"".join(frame.payload for frame in self._group.frames)
+            return [frame.payload for frame in self._group.frames]
         finally:
             self._group.leave(self)
 
@@ -174,7 +177,7 @@ class PublicHttp:
         paths = [path for path in self._origin.paths(prefix) if access.may_subscribe(path)]
         return web.Response(text="".join(f"{path}\n" for path in paths), headers=EVERYWHERE)
 
-    async def _fetch(self, request: web.Request) -> web.Response:
+    async def _fetch(self, request: web.Request) -> web.StreamResponse:
         path, _, track = request.match_info["path"].rpartition("/")
         path = normalise(path)
         access = await self._authority.below(path, _token(request))
@@ -184,29 +187,50 @@ class PublicHttp:
         if not self._fetches_free:
             raise web.HTTPServiceUnavailable(text="too many fetches at a time; try again\n")
         self._fetches_free -= 1
+        try:
+            payloads = await self._in_time(access, self._payloads(path, track, sequence))
+            return await self._send(request, payloads)
+        finally:
+            self._fetches_free += 1
+
+    async def _in_time(self, access: Access, getting: Awaitable[list[bytes]]) -> list[bytes]:
         left = inf if access.expires is None else access.expires - self._now()
         try:
             async with asyncio.timeout(min(self._fetch_seconds, left)):
-                payload = await self._payload(path, track, sequence)
+                return await getting
         except TimeoutError as error:
             if left <= self._fetch_seconds:
                 raise Unauthorized(REASON) from error
             text = f"the group was not complete within {self._fetch_seconds:g} s\n"
             raise web.HTTPGatewayTimeout(text=text) from error
-        finally:
-            self._fetches_free += 1
-        return web.Response(
-            body=payload, content_type="application/octet-stream", headers=EVERYWHERE
-        )
 
-    async def _payload(self, path: str, name: str, sequence: int | None) -> bytes:
+    async def _send(self, request: web.Request, payloads: list[bytes]) -> web.StreamResponse:
+        """Send them from where they are; who does not read holds no copy, and is cut off."""
+        response = web.StreamResponse(headers=EVERYWHERE)
+        response.content_type = "application/octet-stream"
+        response.content_length = sum(map(len, payloads))
+        try:
+            async with asyncio.timeout(self._fetch_seconds):
+                await response.prepare(request)
+                for payload in payloads if request.method == "GET" else ():
+                    whole = memoryview(payload)
+                    for start in range(0, len(whole), PIECE):
+                        await response.write(whole[start : start + PIECE])
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:
+            log.debug("fetch left by=%s", request.remote)
+        return response
+
+    async def _payloads(self, path: str, name: str, sequence: int | None) -> list[bytes]:
         if self._resolve is not None:
             try:
                 self._origin.find(path)
             except Unroutable:
                 await self._resolve(path)
         if sequence is not None:
-            return await WholeGroup(self._origin.fetch(path, name, sequence)).payload()
+            return await WholeGroup(self._origin.fetch(path, name, sequence)).payloads()
         reader = FirstGroup()
         demand = Demand(max_age=self._fetch_seconds)
         track = self._origin.subscribe(path, name, reader, demand)
@@ -214,7 +238,7 @@ class PublicHttp:
             await reader.known.wait()
             if reader.group is None:
                 raise reader.error or NotFound("the track has ended")
-            return await WholeGroup(reader.group).payload()
+            return await WholeGroup(reader.group).payloads()
         finally:
             track.leave(reader)
 

@@ -1,6 +1,8 @@
 """`/fetch` over a real origin whose source the test plays; no relay runs."""
 
 import asyncio
+import contextlib
+import socket
 
 import pytest
 from aiohttp import web
@@ -170,6 +172,59 @@ async def test_fetches_are_bounded(client):
 
     assert sorted(one.result()[0] for one in getting) == [503, 504, 504]
     assert (await client.get("/fetch/room/a/video")).status == 504
+
+
+async def test_a_fetch_counts_until_it_was_sent_and_is_cut_off_when_nobody_reads(client, source):
+    # Given two who ask for a large group and read nothing of it
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for one in waiting:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect((client.host, client.port))
+            one.sendall(b"GET /fetch/room/a/video?group=5 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await asked(source)
+        group = source.fetched[0][2]
+        for _ in range(16):
+            group.append(Frame(bytes(1 << 20), 0))
+        group.finish()
+
+        async def third():
+            answer = await client.get("/fetch/room/a/video?group=5")
+            return answer.status, len(await answer.read())
+
+        async with asyncio.timeout(5):
+            # Then a third is told to come again
+            while (await third())[0] != 503:
+                await asyncio.sleep(0)
+
+            # And is served whole once these are cut off
+            while (served := await third())[0] == 503:
+                await asyncio.sleep(0.01)
+        assert served == (200, 16 << 20)
+        for one in waiting:
+            assert await asyncio.to_thread(everything, one) < 16 << 20
+
+
+def everything(sock):
+    """How many bytes come until the connection ends."""
+    count = 0
+    with contextlib.suppress(ConnectionResetError):
+        while data := sock.recv(1 << 20):
+            count += len(data)
+    return count
+
+
+async def test_a_fetch_is_asked_for_by_head_without_its_bytes(client, source):
+    async with asyncio.TaskGroup() as tasks:
+        getting = tasks.create_task(client.head("/fetch/room/a/video?group=5"))
+        await asked(source)
+        source.fetched[0][2].append(Frame(b"five", 0))
+        source.fetched[0][2].finish()
+    answer = getting.result()
+
+    assert (answer.status, answer.headers["Content-Length"]) == (200, "4")
+    # And the connection can be used again.
+    assert (await client.get("/health")).status == 200
 
 
 async def test_without_doors_there_is_no_demo(client):
