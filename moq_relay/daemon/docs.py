@@ -121,7 +121,8 @@ a Redis: each has its own `redis.prefix`. Redis Cluster is not supported yet.
 
 ## What its user may do
 
-Whoever can write these keys is trusted as every member of the cluster: it can claim any broadcast
+Whoever can write these keys is trusted [as every member of the
+cluster](../security.md#who-can-write-redis): it can claim any broadcast
 in any node's name. Give the relays a user of their own, and nobody else the password. All that the
 relay and its scripts call is in this rule, which is written from them:
 
