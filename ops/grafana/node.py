@@ -53,6 +53,13 @@ TRAFFIC = Row(
     ],
 )
 
+BY_REASON = f"{NODE}, reason"
+REFUSED = {
+    "handshakes": "handshakes {{reason}}",
+    "requests": "requests {{reason}}",
+    "announces": "announcements {{reason}}",
+}
+
 PEOPLE = Row(
     "Viewers and sessions",
     [
@@ -121,10 +128,13 @@ PEOPLE = Row(
         lines(
             "Broken rules",
             "ops",
-            "A second: sessions that broke the protocol, requests and announcements beyond limits.",
+            "A second: sessions that broke the protocol; handshakes, requests and announcements "
+            "beyond limits (rate: those that were put off; rights: where nobody may publish).",
             Query(rate("moq_relay_violations_total", NODE), f"{WHERE} protocol"),
-            Query(rate("moq_relay_requests_refused_total", NODE), f"{WHERE} requests"),
-            Query(rate("moq_relay_announces_refused_total", NODE), f"{WHERE} announcements"),
+            *(
+                Query(rate(f"moq_relay_{what}_refused_total", BY_REASON), f"{WHERE} {label}")
+                for what, label in REFUSED.items()
+            ),
         ),
     ],
 )
