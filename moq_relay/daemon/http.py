@@ -38,6 +38,8 @@ FETCHES = 256
 """Fetches at a time, until the last byte was sent; each may hold a group in memory."""
 PIECE = 1 << 16
 """Bytes that are handed over at once, so that who reads slowly has little waiting."""
+IDLE_SECONDS = 75.0
+"""Longer than Prometheus and probes leave between two requests."""
 DIGITS = 19
 """Of the largest number that a group may have."""
 
@@ -251,6 +253,17 @@ class PublicHttp:
             "rate": RATE,
         }
         return web.json_response(facts, headers=EVERYWHERE)
+
+
+def serving(application: web.Application, *, idle: float = IDLE_SECONDS) -> web.AppRunner:
+    """What serves it, and ends connections that have sent no whole request for ``idle`` seconds."""
+    return web.AppRunner(
+        application,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=idle,
+        shutdown_timeout=1.0,
+    )
 
 
 async def _health(_request: web.Request) -> web.Response:

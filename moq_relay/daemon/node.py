@@ -31,7 +31,7 @@ from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.guard import Guard
 from moq_relay.daemon.guests import Guests, doorkeeper
 from moq_relay.daemon.hosts import Hosts
-from moq_relay.daemon.http import Door, PublicHttp
+from moq_relay.daemon.http import Door, PublicHttp, serving
 from moq_relay.daemon.internal import InternalHttp, Readiness
 from moq_relay.daemon.linefile import LineFile
 from moq_relay.daemon.live import Live
@@ -270,9 +270,7 @@ class Node:
         if address is None:
             return []
         opened = await sockets.bind_tcp(address, self._loaded.where(name))
-        runner = web.AppRunner(
-            application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
-        )
+        runner = serving(application)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         for one in opened:

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.http import PublicHttp
+from moq_relay.daemon.http import PublicHttp, serving
 from moq_relay.daemon.jwk import Key
 from moq_relay.daemon.keys import OneKey
 from moq_relay.daemon.values import Public
@@ -225,6 +225,27 @@ async def test_a_fetch_is_asked_for_by_head_without_its_bytes(client, source):
     assert (answer.status, answer.headers["Content-Length"]) == (200, "4")
     # And the connection can be used again.
     assert (await client.get("/health")).status == 200
+
+
+async def test_a_connection_without_a_whole_request_is_ended():
+    origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
+    public = PublicHttp(origin, Authority(Public(("",), ("",))), lambda: "0" * 64)
+    runner = serving(public.application(), idle=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    whole = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async def answered(said):
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        with contextlib.closing(writer):
+            writer.write(said)
+            return (await reader.read()).count(b"200 OK")
+
+    async with asyncio.timeout(5):
+        said = [await answered(text) for text in (b"", whole[:9], whole, whole + whole[:9])]
+        await runner.cleanup()
+
+    assert said == [0, 0, 1, 1]
 
 
 async def test_without_doors_there_is_no_demo(client):
