@@ -24,10 +24,10 @@ class Rule:
     expr: str
 
 
-NODES = "max by (cluster, peer_region, state) (moq_cluster_nodes"
+NODES = "max by (cluster, instance, peer_region, state) (moq_cluster_nodes"
 SHARED = {
     # Who is cut off still has itself in its copy. Where all are, theirs is the last that is known.
-    "moq:cluster_nodes:max": (
+    "moq:cluster_nodes:seen": (
         f"{NODES}\nunless on (cluster, instance) moq_cluster_isolated == 1)\n"
         f"or on (cluster) {NODES})"
     ),
@@ -48,10 +48,15 @@ def recording(w: Windows) -> Iterator[Rule]:
     """All recorded series, in an order in which each needs only those before it."""
     for name, expr in SHARED.items():
         yield Rule(name, expr)
-    # Who drains is not lost, though it goes.
+    yield Rule(
+        "moq:cluster_nodes:max", "max by (cluster, peer_region, state) (moq:cluster_nodes:seen)"
+    )
+    # Who drains is not lost, though it goes. Each copy by itself: two of them may have a member in
+    # two states, and it would count twice.
     yield Rule(
         "moq:cluster_nodes_here:count",
-        'sum by (cluster) (moq:cluster_nodes:max{state=~"up|draining"})',
+        "max by (cluster) (sum by (cluster, instance) "
+        '(moq:cluster_nodes:seen{state=~"up|draining"}))',
     )
     yield Rule("moq:roots:count", "count by (cluster) (moq_cluster_canary_seconds_count > 0)")
     for recorded, measured in BY_PAIR.items():

@@ -97,6 +97,18 @@ def draining(count):
     return members(count) | drain
 
 
+def draining_one_after_the_other():
+    """One in eu drains, and one of the two that are scraped hears of it a sample later."""
+    changed = {}
+    for name in MEMBERS:
+        if 'peer_region="eu"' in name:
+            later = 'instance="b"' in name
+            changed[name] = f"2x{HOUR - 1 + later} 1x{LONG}"
+            drain = name.replace('state="up"', 'state="draining"')
+            changed[drain] = f"0x{HOUR - 1 + later} 1x{LONG}"
+    return changed
+
+
 def first_frames(late):
     """Ten a step, of which so many are late after an hour."""
     return {
@@ -241,7 +253,11 @@ QUIET = {
         ),
     ],
     "MoqNodesLost": [Case(members(3), 5), Case(draining(2), 5)],
-    "MoqNodeMissing": [Case(members(3), 8), Case(dict.fromkeys(MEMBERS, always(1)), 12)],
+    "MoqNodeMissing": [
+        Case(members(3), 8),
+        Case(dict.fromkeys(MEMBERS, always(1)), 12),
+        Case(draining_one_after_the_other(), 12),
+    ],
     "MoqNodeFlapping": [
         Case(
             {

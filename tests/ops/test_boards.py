@@ -163,8 +163,9 @@ def selectors(expr):
 def labels_of(name):
     if name in EXPORTED:
         return EXPORTED[name] | TARGET_LABELS
-    (grouped,) = set(re.findall(r"\bby \(([^)]*)\)", RECORDED[name])) or {""}
-    return set(re.split(", ?", grouped))
+    # One aggregation of another has the labels of both.
+    groups = re.findall(r"\bby \(([^)]*)\)", RECORDED[name]) or [""]
+    return set.intersection(*(set(re.split(", ?", grouped)) for grouped in groups))
 
 
 @pytest.mark.parametrize("where", EXPRESSIONS)
