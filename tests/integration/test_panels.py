@@ -48,13 +48,15 @@ FAULTS = {
 """0 while all is well, and not when a node was killed, Redis lost everything, and the network of a
 viewer carries next to nothing."""
 LONGER = {
-    "cluster: Round trip now": 0.060,
-    "cluster: Link": 0.012,
-    "cluster: Delivery, whole": 0.012,
-    "experience: Delivery, mean of 5 minutes": 0.012,
+    "cluster: Round trip now": (0.060, 0.020),
+    "cluster: Link": (0.012, 0.006),
+    "cluster: Delivery, whole": (0.012, math.inf),
+    "cluster: Delivery, mean of 5 minutes": (0.012, math.inf),
+    "experience: Delivery, mean of 5 minutes": (0.012, math.inf),
 }
-"""By how many seconds it rises at least between us and asia, and between others by less than half,
-when these two are 40 ms farther from each other each way. Means are of what was before, too."""
+"""By how many seconds it rises at least between us and asia, and at most between others, when these
+two are 40 ms farther from each other each way. Means are of what was before, too; deliveries to the
+slow viewer in us take long wherever they come from."""
 ONLY_THEN = {
     "experience: Failover gap by pair, mean of 5 minutes",
     "experience: Failover gap by pair, 90 %",
@@ -232,13 +234,16 @@ async def test_every_panel_has_a_value_and_faults_are_seen_when_there_are_any(cl
                 (expr,) = exprs
                 before = farthest(prometheus, expr, begin, end)
                 after = farthest(prometheus, expr, end, last)
-                rise = {pair: after[pair] - most for pair, most in before.items() if pair in after}
-                far = rise.pop(frozenset((US, ASIA)), 0.0)
-                if far < LONGER[title] or max(rise.values()) > LONGER[title] / 2:
+                # Perhaps nothing was delivered between some of them while all was well.
+                usual = max(before.values())
+                rise = {pair: now - before.get(pair, usual) for pair, now in after.items()}
+                far = rise.pop(frozenset((US, ASIA)))
+                least, most = LONGER[title]
+                if far < least or max(rise.values()) > most:
                     wrong.append(f"{title}: {before}, then {after}")
             if title in ONLY_THEN and (quiet or not fault):
                 wrong.append(f"{title}: {quiet} while all was well, {fault} afterwards")
-        assert wrong == []
+        assert not wrong, "\n".join(wrong)
         assert {title for title, _ in panels()} >= FAULTS | ONLY_THEN | LONGER.keys()
         assert alerted(prometheus, begin, end) == set()
         print("tickets:", alerted(prometheus, end, last, "ticket"))
