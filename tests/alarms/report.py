@@ -22,7 +22,7 @@ pages.
 need until they say so themselves (a lease, a round of the audit, samples of a round trip: no scale
 makes those shorter), and {MARGIN_SECONDS:g} s. *others* are what else fired until three minutes of
 the rules after it. A row holds if its alert fired within that time and none of the others is a
-page.
+page. It stands until its fault is caused anew (`--only`, or all).
 
 | what was done | alert | severity | fired after s | within s | others | verdict |
 |---|---|---|---|---|---|---|

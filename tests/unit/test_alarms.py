@@ -1,4 +1,6 @@
-"""Alerts that are seen in a real cluster: every page is caused, and what is said of it is right."""
+"""docs/alerts-seen.md: it has every fault that is caused on purpose, and every page was seen."""
+
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +8,8 @@ from tests.alarms.calm import Part
 from tests.alarms.fault import ALERTS, FAULTS, PAGES, Seen
 from tests.alarms.report import ROW, page
 from tests.alarms.run import names, where
+
+PAGE = Path(__file__).parents[2] / "docs/alerts-seen.md"
 
 
 def rows(text: str) -> list[str]:
@@ -18,6 +22,14 @@ def test_every_page_and_at_least_twelve_alerts_are_caused_on_purpose():
     assert caused >= PAGES
     assert len(caused) >= 12
     assert caused <= ALERTS.keys()
+
+
+def test_every_fault_has_its_row_and_held():
+    text = PAGE.read_text()
+
+    assert rows(text) == [*FAULTS, "quiet", "rolling"]
+    assert all(f"| {one.title} (`{one.name}`) |" in text for one in FAULTS.values())
+    assert "BROKEN" not in text
 
 
 @pytest.mark.parametrize("again", ["redis-killed", "relay-killed"])
