@@ -60,6 +60,8 @@ class Branches:
     def watch(self, call: Callable[[], None]) -> bool:
         """Run ``call``; whether it took a branch that was not taken before.
 
+        Of a function's first run Python 3.13 tells nothing.
+
         Raises:
             Exception: what ``call`` raises.
         """

@@ -43,7 +43,8 @@ def test_branches_are_counted_both_ways():
     branches = Branches([choose])
     assert (len(branches.all), branches.share) == (2, 0.0)
 
-    assert branches.watch(lambda: choose(1))
+    # Python 3.13 tells nothing of a function's first run.
+    assert [branches.watch(lambda: choose(1)) for _ in range(2)].count(True) == 1
     assert not branches.watch(lambda: choose(0))
     assert branches.share == 0.5
     assert len(branches.missing()) == 1
