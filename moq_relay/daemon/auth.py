@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl, unquote
 
 from moq_relay.cluster.address import node_url
 from moq_relay.cluster.targets import CHALLENGE, LINK, REGISTER, TOKEN
-from moq_relay.daemon.jwk import Key, named_key
-from moq_relay.daemon.keyring import keyring
-from moq_relay.daemon.keys import Keyring
 from moq_relay.daemon.sources import Loaded
-from moq_relay.daemon.tokens import Claims, Rules, verify
+from moq_relay.daemon.tokens.claims import Claims, Rules, verify
+from moq_relay.daemon.tokens.jwk import Key, named_key
+from moq_relay.daemon.tokens.keyring import keyring
+from moq_relay.daemon.tokens.keys import Keyring
 from moq_relay.daemon.values import Public
 from moq_relay.errors import Unauthorized, WireError
 from moq_relay.relay.access import Access, Holder

@@ -8,14 +8,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from moq_relay import __version__
-from moq_relay.daemon import asking, certs, changes, changing, clustering, dev, logs, minting
+from moq_relay.daemon import asking, certs, changes, changing, clustering, dev, logs
 from moq_relay.daemon.certificates import Certificates
 from moq_relay.daemon.check import in_force
 from moq_relay.daemon.flags import help_text, parse
-from moq_relay.daemon.keyring import keyring
 from moq_relay.daemon.load import command as measuring
 from moq_relay.daemon.process import run
 from moq_relay.daemon.sources import load, read_environment, read_file
+from moq_relay.daemon.tokens import minting
+from moq_relay.daemon.tokens.keyring import keyring
 from moq_relay.daemon.welcome import SETTINGS
 from moq_relay.errors import ConfigError
 

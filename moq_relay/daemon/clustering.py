@@ -14,7 +14,7 @@ from moq_relay.cluster.status import RegistrySettings
 from moq_relay.cluster.targets import Token
 from moq_relay.daemon.hidden import hidden
 from moq_relay.daemon.sources import Loaded
-from moq_relay.daemon.tokens import TokenFile
+from moq_relay.daemon.tokens.claims import TokenFile
 from moq_relay.errors import ConfigError
 from moq_relay.transports.quic.dialer import Trust
 from moq_relay.transports.tls import Certificate, load, read_certificates

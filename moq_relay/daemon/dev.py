@@ -27,7 +27,7 @@ from moq_relay.cluster.embedded import dying_with_us
 from moq_relay.daemon import certs
 from moq_relay.daemon.demo import PATH
 from moq_relay.daemon.flags import Command
-from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.errors import ConfigError
 from moq_relay.transports import authority, tls
 

@@ -14,10 +14,11 @@ from aioquic.quic.connection import QuicConnection
 
 from moq_relay.cluster import address, records
 from moq_relay.cluster.records import Oddities
-from moq_relay.daemon import auth, jwk, tokens
+from moq_relay.daemon import auth
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.jwk import Key
-from moq_relay.daemon.tokens import Rules
+from moq_relay.daemon.tokens import claims, jwk
+from moq_relay.daemon.tokens.claims import Rules
+from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.daemon.values import Public
 from moq_relay.errors import ConfigError, FrameTooLarge, Unauthorized, WireError
 from moq_relay.relay import path as paths
@@ -219,12 +220,12 @@ def _target(data: bytes) -> None:
 def _claims(data: bytes) -> None:
     rules = (Rules(), Rules(issuer="i", audience=("a", "b"), max_lifetime=60.0))
     try:
-        said = tokens._object(data[1:])
-        tokens._judge(said, rules[data[:1] > b"\x7f"], NOW)
-        claims = tokens._claims(said, "")
-        for one in (*claims.publish, *claims.subscribe):
-            assert paths.covers(claims.root, one)
-        assert claims.expires is None or claims.expires >= NOW or math.isinf(claims.expires)
+        said = claims._object(data[1:])
+        claims._judge(said, rules[data[:1] > b"\x7f"], NOW)
+        told = claims._claims(said, "")
+        for one in (*told.publish, *told.subscribe):
+            assert paths.covers(told.root, one)
+        assert told.expires is None or told.expires >= NOW or math.isinf(told.expires)
     except Unauthorized:
         pass
 
@@ -425,7 +426,7 @@ TARGETS = (
             )
         ],
         [
-            *_parsing(tokens, "_object", "_judge", "_moment", "_claims", "_hashed", "_prefixes"),
+            *_parsing(claims, "_object", "_judge", "_moment", "_claims", "_hashed", "_prefixes"),
         ],
     ),
     Target(

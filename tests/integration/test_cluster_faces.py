@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.tokens.jwk import Key
 from tests.interop.clients import connected
 from tests.support.cluster_process import ClusterProcess, eventually
 from tests.support.relay_process import EXECUTABLE, RelayProcess, environment, free_ports

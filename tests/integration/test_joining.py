@@ -19,7 +19,7 @@ from moq_relay.cluster.rootroad import RootRoad
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon.auth import Authority
 from moq_relay.daemon.certified import by_certificate
-from moq_relay.daemon.keys import OneKey
+from moq_relay.daemon.tokens.keys import OneKey
 from moq_relay.errors import MoqError
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from jwt import algorithms
 
-from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.wire.lite.versions import LITE_06
 from tests.support.own_client import connected, publish, until
 from tests.support.relay_process import RelayProcess

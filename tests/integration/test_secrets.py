@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.sessions.host import Host
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.transports.quic.dialer import Trust, dial

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.wire.lite.versions import LITE_05, LITE_06
 from tests.support.cluster_process import ClusterProcess
 from tests.support.own_client import connected, publish, until

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moq_relay.cluster.address import node_url
-from moq_relay.daemon.jwk import Key
+from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.transports import tls
 from tests.support.relay_process import RelayProcess, free_ports
 

@@ -13,8 +13,8 @@ from moq_relay.cluster.joining import Challenges, Joiner, was_challenged
 from moq_relay.cluster.memory import MemoryRoad, MemoryStore
 from moq_relay.cluster.road import Road
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.jwk import Key
-from moq_relay.daemon.keys import OneKey
+from moq_relay.daemon.tokens.jwk import Key
+from moq_relay.daemon.tokens.keys import OneKey
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits

@@ -12,7 +12,7 @@ from moq_relay.daemon.check import in_force
 from moq_relay.daemon.cli import main
 from moq_relay.daemon.flags import parse
 from moq_relay.daemon.sources import load, read_environment, read_file
-from moq_relay.daemon.tokens import Rules, verify
+from moq_relay.daemon.tokens.claims import Rules, verify
 from moq_relay.errors import ConfigError
 from tests.unit.daemon.test_tokens import KEY, jwk
 

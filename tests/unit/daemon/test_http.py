@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from moq_relay.daemon.auth import Authority
 from moq_relay.daemon.http import PublicHttp, serving
-from moq_relay.daemon.jwk import Key
-from moq_relay.daemon.keys import OneKey
+from moq_relay.daemon.tokens.jwk import Key
+from moq_relay.daemon.tokens.keys import OneKey
 from moq_relay.daemon.values import Public
 from moq_relay.errors import (
     ControlTimeout,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from jwt import algorithms
 
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.jwk import KINDS, Key, NotThisKeys
-from moq_relay.daemon.keys import OneKey
+from moq_relay.daemon.tokens.jwk import KINDS, Key, NotThisKeys
+from moq_relay.daemon.tokens.keys import OneKey
 from moq_relay.errors import ConfigError, Unauthorized
 from tests.unit.daemon.test_tokens import KEY, SECRET, encoded, jwk
 

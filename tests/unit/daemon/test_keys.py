@@ -6,14 +6,14 @@ import random
 
 import pytest
 
-from moq_relay.daemon import keys
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.jwk import Key
-from moq_relay.daemon.keyfiles import Document, key_set, one_key
-from moq_relay.daemon.keyring import keyring
-from moq_relay.daemon.keys import Directory, Pack
-from moq_relay.daemon.places import FILE_SECONDS, Found, Gone, Unread
 from moq_relay.daemon.sources import Layer, load
+from moq_relay.daemon.tokens import keys
+from moq_relay.daemon.tokens.jwk import Key
+from moq_relay.daemon.tokens.keyfiles import Document, key_set, one_key
+from moq_relay.daemon.tokens.keyring import keyring
+from moq_relay.daemon.tokens.keys import Directory, Pack
+from moq_relay.daemon.tokens.places import FILE_SECONDS, Found, Gone, Unread
 from moq_relay.errors import ConfigError, Unauthorized
 from tests.support.node import Clock, until
 from tests.unit.daemon.test_tokens import encoded, jwk

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from moq_relay.daemon import cli
-from moq_relay.daemon.jwk import KINDS, Key, parse
-from moq_relay.daemon.tokens import Rules, verify
+from moq_relay.daemon.tokens.claims import Rules, verify
+from moq_relay.daemon.tokens.jwk import KINDS, Key, parse
 from tests.unit.daemon.test_tokens import encoded, jwk
 
 

@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from moq_relay.daemon import places
-from moq_relay.daemon.places import FilePlace, Found, Gone, Unread, UrlPlace, check_url
+from moq_relay.daemon.tokens import places
+from moq_relay.daemon.tokens.places import FilePlace, Found, Gone, Unread, UrlPlace, check_url
 from moq_relay.errors import ConfigError
 from moq_relay.transports import authority
 

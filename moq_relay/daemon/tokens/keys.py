@@ -11,9 +11,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from moq_relay.daemon.jwk import Key, usable_kid
-from moq_relay.daemon.keyfiles import Document
-from moq_relay.daemon.places import FILE_SECONDS, Gone, Unread
+from moq_relay.daemon.tokens.jwk import Key, usable_kid
+from moq_relay.daemon.tokens.keyfiles import Document
+from moq_relay.daemon.tokens.places import FILE_SECONDS, Gone, Unread
 from moq_relay.errors import Unauthorized
 
 TURN_SECONDS = 1.0

@@ -22,8 +22,8 @@ from jwt import algorithms
 
 from moq_relay.cluster.address import node_url
 from moq_relay.daemon import values
-from moq_relay.daemon.jwk import KINDS, Key, parse, read_text, usable_kid
-from moq_relay.daemon.tokens import Rules, verify
+from moq_relay.daemon.tokens.claims import Rules, verify
+from moq_relay.daemon.tokens.jwk import KINDS, Key, parse, read_text, usable_kid
 from moq_relay.errors import ConfigError, Unauthorized
 
 STREAM = "-"

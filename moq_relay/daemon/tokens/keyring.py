@@ -5,10 +5,10 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from moq_relay.daemon.keyfiles import Document, Reader, key_set, one_key
-from moq_relay.daemon.keys import Directory, Keyring, Pack
-from moq_relay.daemon.places import FilePlace, Unread, UrlPlace, check_url, is_url
 from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.tokens.keyfiles import Document, Reader, key_set, one_key
+from moq_relay.daemon.tokens.keys import Directory, Keyring, Pack
+from moq_relay.daemon.tokens.places import FilePlace, Unread, UrlPlace, check_url, is_url
 from moq_relay.errors import ConfigError
 
 SOURCES = ("auth.key", "auth.key_dir", "auth.jwks")

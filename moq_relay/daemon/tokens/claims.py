@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moq_relay.cluster.address import node_url
-from moq_relay.daemon.jwk import Key, NotThisKeys, prefixes, read_text
+from moq_relay.daemon.tokens.jwk import Key, NotThisKeys, prefixes, read_text
 from moq_relay.errors import ConfigError, Unauthorized, WireError
 
 HASH_DIGITS = 32

@@ -6,8 +6,8 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
-from moq_relay.daemon.jwk import Key, parse
-from moq_relay.daemon.places import Found, Place, Unread
+from moq_relay.daemon.tokens.jwk import Key, parse
+from moq_relay.daemon.tokens.places import Found, Place, Unread
 from moq_relay.errors import ConfigError
 
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
