@@ -12,6 +12,7 @@ from tests.interop.clients import Publisher, publishing
 from tests.interop.conftest import OurRelay
 from tests.interop.pairs import TRANSPORTS, VERSIONS
 from tests.interop.viewers import Viewer
+from tests.support.datagrams import Address, drained, opened
 from tests.support.media import Track
 
 PULSE = Track("pulse", frame_bytes=4000, frames_per_group=4, frames_per_second=40)
@@ -20,9 +21,6 @@ GROUPS = 8
 ENOUGH = 20
 """Datagrams at an address that are more than a close, or a few probes."""
 SECONDS = 20
-LARGEST_DATAGRAM = 65_535
-
-Address = tuple[str, int]
 
 
 class Nat:
@@ -38,7 +36,7 @@ class Nat:
         self.addresses: list[Address] = []
         self._relay = relay
         self._client: Address | None = None
-        self._inside = _socket("127.0.0.1")
+        self._inside = opened()
         self._outside: socket.socket | None = None
         self.port: int = self._inside.getsockname()[1]
 
@@ -61,7 +59,7 @@ class Nat:
 
     def rebind(self, relay: Address) -> None:
         """From now on the client comes from another port, and speaks to the relay at ``relay``."""
-        new = _socket(relay[0])
+        new = opened(relay[0])
         if self._outside is not None:
             self._loop.remove_reader(self._outside)
             self._outside.close()
@@ -72,34 +70,16 @@ class Nat:
 
     def _from_client(self) -> None:
         assert self._outside is not None
-        for data, client in _drained(self._inside):
+        for data, client in drained(self._inside):
             self._client = client
             self._outside.sendto(data, self._relay)
 
     def _from_relay(self) -> None:
         assert self._outside is not None
         assert self._client is not None
-        for data, _ in _drained(self._outside):
+        for data, _ in drained(self._outside):
             self.answered[-1] += 1
             self._inside.sendto(data, self._client)
-
-
-def _socket(host: str) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
-    sock.bind((host, 0))
-    return sock
-
-
-def _drained(sock: socket.socket) -> Iterator[tuple[bytes, Address]]:
-    while True:
-        try:
-            yield sock.recvfrom(LARGEST_DATAGRAM)
-        except BlockingIOError:
-            return
-        except ConnectionRefusedError:
-            continue  # the other side's socket is gone
 
 
 class BothFamilies(OurRelay):

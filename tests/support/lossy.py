@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-RECEIVE_BUFFER = 4 * 1024 * 1024
-"""Wanted for each socket: only the proxy's own dice may lose a datagram."""
-LARGEST_DATAGRAM = 65_535
+from tests.support.datagrams import drained, opened
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,7 @@ class LossyLink:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._front = self._socket()
-        self._front.bind(("127.0.0.1", 0))
+        self._front = opened()
         self.port: int = self._front.getsockname()[1]
         self._loop.add_reader(self._front, self._from_clients)
         return self
@@ -105,42 +102,23 @@ class LossyLink:
             f"to clients {down.passed} passed, {down.lost} lost, {down.reordered} reordered"
         )
 
-    @staticmethod
-    def _socket() -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        return sock
-
     def _from_clients(self) -> None:
-        for data, client in self._drain(self._front):
+        for data, client in drained(self._front):
             if client not in self._clients:
                 self._clients[client] = self._towards_server(client)
             upstream = self._clients[client]
             self.to_server.carry(self._loop, self._sender(upstream, self._target), data)
 
     def _towards_server(self, client: tuple[str, int]) -> socket.socket:
-        upstream = self._socket()
-        upstream.bind(("127.0.0.1", 0))
+        upstream = opened()
         back = self._sender(self._front, client)
 
         def from_server() -> None:
-            for data, _ in self._drain(upstream):
+            for data, _ in drained(upstream):
                 self.to_client.carry(self._loop, back, data)
 
         self._loop.add_reader(upstream, from_server)
         return upstream
-
-    @staticmethod
-    def _drain(sock: socket.socket) -> list[tuple[bytes, tuple[str, int]]]:
-        taken = []
-        while True:
-            try:
-                taken.append(sock.recvfrom(LARGEST_DATAGRAM))
-            except BlockingIOError:
-                return taken
-            except ConnectionRefusedError:
-                continue  # the ICMP answer to an earlier send: the peer's socket is gone
 
     @staticmethod
     def _sender(sock: socket.socket, address: tuple[str, int]) -> Callable[[bytes], None]:

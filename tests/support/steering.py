@@ -7,20 +7,18 @@ and what a relay sends names the IDs by which it is reached from then on.
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
-RECEIVE_BUFFER = 4 * 1024 * 1024
-LARGEST_DATAGRAM = 65_535
+from tests.support.datagrams import Address, drained, opened
+
 ID_BYTES = 8
 """Length of the connection IDs of the relays (aioquic's): a short header does not say it."""
 LONG = 0x80
 KIND = 0x30
 INITIAL = 0x00
-
-Address = tuple[str, int]
 
 
 class Header(NamedTuple):
@@ -66,7 +64,7 @@ class Steering:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._front = _socket()
+        self._front = opened()
         self.port: int = self._front.getsockname()[1]
         self._loop.add_reader(self._front, self._from_clients)
         return self
@@ -82,7 +80,7 @@ class Steering:
             sock.close()
 
     def _from_clients(self) -> None:
-        for data, client in _drained(self._front):
+        for data, client in drained(self._front):
             said = header(data)
             flow = self._by_id.get((client, said.destination))
             if flow is None:
@@ -93,32 +91,14 @@ class Steering:
             flow.upstream.sendto(data, flow.relay)
 
     def _begin(self, client: Address, destination: bytes) -> Flow:
-        flow = Flow(client, self._choose(), _socket())
+        flow = Flow(client, self._choose(), opened())
         self.flows.append(flow)
         self._by_id[client, destination] = flow
         self._loop.add_reader(flow.upstream, self._from_relay, flow)
         return flow
 
     def _from_relay(self, flow: Flow) -> None:
-        for data, _ in _drained(flow.upstream):
+        for data, _ in drained(flow.upstream):
             if data[0] & LONG:
                 self._by_id[flow.client, header(data).source] = flow
             self._front.sendto(data, flow.client)
-
-
-def _socket() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    sock.bind(("127.0.0.1", 0))
-    return sock
-
-
-def _drained(sock: socket.socket) -> Iterator[tuple[bytes, Address]]:
-    while True:
-        try:
-            yield sock.recvfrom(LARGEST_DATAGRAM)
-        except BlockingIOError:
-            return
-        except ConnectionRefusedError:
-            continue  # the other side's socket is gone
