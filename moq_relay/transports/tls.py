@@ -114,7 +114,9 @@ def load(certificate: Path, key: Path) -> Certificate:
     return Certificate(leaf, tuple(chain[1:]), private)
 
 
-def generate(hostnames: Sequence[str]) -> Certificate:
+def generate(
+    hostnames: Sequence[str], lasts: datetime.timedelta = datetime.timedelta(days=GENERATED_DAYS)
+) -> Certificate:
     """Make a self-signed certificate for ``hostnames``, which may be addresses: ECDSA, P-256.
 
     Raises:
@@ -133,7 +135,7 @@ def generate(hostnames: Sequence[str]) -> Certificate:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=GENERATED_DAYS))
+        .not_valid_after(now + lasts)
         .add_extension(x509.SubjectAlternativeName(general_names(hostnames)), critical=False)
         .sign(key, hashes.SHA256())
     )

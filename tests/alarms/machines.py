@@ -7,10 +7,7 @@ import resource
 import signal
 from contextlib import AsyncExitStack
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
+from moq_relay.transports.tls import generate
 from moq_relay.wire.lite.versions import LITE_06
 from ops.prometheus.alerts import DAYS_TO_RENEW, FULL_SHARE, SATURATED_SHARE
 from tests.alarms.fault import Plan, fault
@@ -80,30 +77,10 @@ async def loop_late(world: World) -> None:
 
 async def certified(world: World, lasts: datetime.timedelta) -> None:
     """Start a relay again with another certificate, whom all others trust by then."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "moq-relay")])
-    now = datetime.datetime.now(datetime.UTC)
-    leaf = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + lasts)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    made = generate(["localhost"], lasts)
     node, directory = world["asia"], world.directory
-    pem = leaf.public_bytes(serialization.Encoding.PEM)
-    (directory / "short.pem").write_bytes(pem)
-    (directory / "short.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    (directory / "short.pem").write_bytes(made.pem)
+    (directory / "short.key").write_bytes(made.key_pem)
     whole = f'cert = "{directory}/cert.pem"\nkey = "{directory}/cert.key"'
     short = f'cert = "{directory}/short.pem"\nkey = "{directory}/short.key"'
     assert whole in node.toml
