@@ -145,11 +145,6 @@ class Gate:
         """A client was asked to prove its address."""
         self.counters.retries += 1
 
-    def _no(self, host: str, reason: str) -> Answer:
-        self.counters.handshakes_refused["address"] += 1
-        self.refuse(host, reason)
-        return Answer.REFUSED if self._answers.take(self._clock()) else Answer.WAIT
-
     # Sessions.
 
     def check(self, peer: str) -> None:

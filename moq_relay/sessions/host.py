@@ -95,9 +95,7 @@ class Host:
         except Unauthorized as error:
             refused["unauthorized"] += 1
             raise Refused(403, codes.of_session(error), str(error)) from error
-        except Draining as error:
-            raise Refused(503, codes.of_session(error), str(error)) from error
-        except LimitReached as error:
+        except (Draining, LimitReached) as error:
             raise Refused(503, codes.of_session(error), str(error)) from error
         context.gate.entered(session.number, arrival.peer)
         return session
