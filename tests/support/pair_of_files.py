@@ -27,12 +27,17 @@ class PairOfFiles:
             new.write_bytes(content.encode() if isinstance(content, str) else content)
             new.replace(path)
 
-    def certbot(self, *contents: str | bytes) -> None:
-        """Each file is a link to the latest of a row of archived ones, and is made anew."""
+    def certbot(self, *contents: str | bytes | None) -> None:
+        """Each file is a link to the latest of a row of archived ones, and is made anew.
+
+        The key first; what is None stays as it is.
+        """
         self._number += 1
         archive = self.directory / "archive"
         archive.mkdir(exist_ok=True)
-        for path, content in zip(self.paths, contents, strict=True):
+        for path, content in reversed(list(zip(self.paths, contents, strict=True))):
+            if content is None:
+                continue
             kept = archive / f"{path.stem}{self._number}{path.suffix}"
             kept.write_bytes(content.encode() if isinstance(content, str) else content)
             path.unlink(missing_ok=True)
@@ -47,9 +52,10 @@ class PairOfFiles:
             (volume / path.name).write_bytes(
                 content.encode() if isinstance(content, str) else content
             )
-            if not path.is_symlink():
+            link = Path("..data") / path.name
+            if not path.is_symlink() or path.readlink() != link:
                 path.unlink(missing_ok=True)
-                path.symlink_to(Path("..data") / path.name)
+                path.symlink_to(link)
         new = self.directory / "..data_tmp"
         new.symlink_to(volume.name)
         new.replace(self.directory / "..data")
