@@ -6,6 +6,7 @@ import pytest
 from aioquic import tls as aioquic_tls
 from aioquic.asyncio.client import connect
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
 
 from moq_relay.transports import tls
 from moq_relay.transports.quic.dialer import DialFailed, Trust, dial
@@ -289,3 +290,28 @@ async def test_no_listener_gives_tickets_or_takes_early_data(peers):
             assert not second._quic.tls.early_data_accepted
     assert tickets == []
     assert len(served) == 2
+
+
+# --- what would open a recording ------------------------------------------------------------------
+
+
+async def test_neither_end_writes_a_trace_or_the_keys_of_a_connection(tmp_path, monkeypatch):
+    """A trace has the URL of a session with its token, and who has the keys reads all of it."""
+    monkeypatch.setenv("QLOGDIR", str(tmp_path))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    told = []
+    made_ready = QuicConnection.__init__
+
+    def remember(self, *, configuration, **rest):
+        told.append((configuration.quic_logger, configuration.secrets_log_file))
+        made_ready(self, configuration=configuration, **rest)
+
+    monkeypatch.setattr(QuicConnection, "__init__", remember)
+    async with (
+        listening() as (listener, _),
+        call(listener, trust=Trust(verify=False), server_name=NODE),
+    ):
+        pass
+
+    assert told == [(None, None)] * 2
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,10 @@ import base64
 import contextlib
 import json
 import math
+import os
+import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from moq_relay.daemon.tokens.jwk import Key
+from moq_relay.errors import MoqError
 from moq_relay.sessions.host import Host
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.transports.quic.dialer import Trust, dial
@@ -36,8 +40,13 @@ NODE = KEY.sign(cluster=True, node="https://elsewhere:1/", get="")
 EXPIRED = KEY.sign(root="room", get="", exp=1)
 FORGED = Key("HS256", bytes(32), bytes(32)).sign(root="room", get="", put="")
 TOKENS = (VALID, NODE, EXPIRED, FORGED)
+LATER = Key("HS256", SECRET, SECRET, kid="later")
+FAIL, FAIL_LATER, DIE = (
+    key.sign(root=root, get="", sub=f"{CANARY}-subject")
+    for key, root in ((KEY, "fail"), (LATER, "fail"), (LATER, "die"))
+)
 HIDDEN = [CANARY, base64.b64encode(SECRET).decode()[:40], JWK["k"]]
-HIDDEN += [part for token in TOKENS for part in token.split(".")[1:]]
+HIDDEN += [part for token in (*TOKENS, FAIL, FAIL_LATER, DIE) for part in token.split(".")[1:]]
 
 
 def bare(text):
@@ -79,11 +88,15 @@ def place(tmp_path):
     redis.execute("CONFIG", "SET", "requirepass", PASSWORD)
     (tmp_path / "key.jwk").write_text(json.dumps(JWK))
     (tmp_path / "internal").write_text(INTERNAL)
+    (tmp_path / "traces").mkdir()
     log = '[log]\nlevel = "debug"\nsessions = "sessions.jsonl"\n'
     relay = RelayProcess(
         tmp_path, [LITE_06.name], f'key = "key.jwk"\n{log}[redis]\nurl = "{redis.url}"\n'
     )
     relay.environment = {
+        # Other tools that speak QUIC write traces and keys there.
+        "QLOGDIR": str(tmp_path / "traces"),
+        "SSLKEYLOGFILE": str(tmp_path / "traces" / "keys"),
         "MOQ_REDIS_PASSWORD": PASSWORD,
         "MOQ_INTERNAL_TOKEN_FILE": "internal",
         "MOQ_CLUSTER_NODE": f"localhost:{relay.web_port}",
@@ -199,6 +212,91 @@ async def test_no_face_of_a_relay_shows_a_secret(place, tmp_path):
     assert shown["/nodes"].startswith("200")
     assert shown["/fetch"].startswith("400")
     assert shown["another scheme"].startswith("403")
+    # Python's own TLS, by which keys are fetched, opens the file; nobody fetched any here.
+    assert list((tmp_path / "traces").rglob("*")) == [tmp_path / "traces" / "keys"]
+    written = (tmp_path / "traces" / "keys").read_text().splitlines()
+    assert [line for line in written if not line.startswith("#")] == []
+
+
+FAILING = """
+import sys
+from moq_relay.daemon import auth, cli, clients
+from moq_relay.daemon.tokens import keys
+
+judge, find, mortal = auth.Authority._claims, keys.Pack.find, []
+
+def judge_or_fail(self, token, known):
+    claims = judge(self, token, known)
+    if claims.root == "fail":
+        raise RuntimeError("a fault")
+    if claims.root == "die":
+        mortal.append(token)
+    return claims
+
+def turn_or_fail(self):
+    for token in mortal:
+        raise RuntimeError("a fault")
+
+auth.Authority._claims, clients.Clients.turn = judge_or_fail, turn_or_fail
+keys.Pack.find = lambda self, kid: None if kid == "later" else find(self, kid)
+sys.exit(cli.main())
+"""
+"""The relay as it is, but that it fails with a token in its hands: at once where that says root
+fail, and as a whole once somebody came with the root die. Of a key named later it learns in a task.
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("an exception", 1), ("a signal", -signal.SIGABRT)], ids=["raised", "signal"]
+)
+async def test_a_relay_that_fails_shows_no_secret(end, code, tmp_path):
+    # Given a relay that is told to say of its end whatever Python has to say.
+    (tmp_path / "key.jwk").write_text(json.dumps(JWK))
+    log = '[log]\nlevel = "debug"\nsessions = "sessions.jsonl"\n'
+    relay = RelayProcess(tmp_path, [LITE_06.name], f'key = "key.jwk"\n{log}')
+    relay.environment = {"MOQ_INTERNAL_TOKEN": INTERNAL, "MOQ_REDIS_PASSWORD": PASSWORD}
+    relay.command = [sys.executable, "-X", "dev", "-c", FAILING]
+    await asyncio.to_thread(relay.start)
+    shown = {}
+
+    async def come(token, *, webtransport):
+        try:
+            async with (
+                asyncio.timeout(PATIENCE),
+                coming(relay.web_port, f"/?jwt={token}", webtransport=webtransport) as one,
+            ):
+                await one.ended()
+                return repr(one.farewell)
+        except (MoqError, ExceptionGroup) as error:
+            return repr(error)
+
+    try:
+        # When it fails at what somebody with a token asks of it, and then altogether.
+        for name, token in (("at once", FAIL), ("later", FAIL_LATER)):
+            for webtransport in (True, False):
+                key = f"session {name} {webtransport}"
+                shown[key] = await come(token, webtransport=webtransport)
+            for path in ("/announced/fail", "/fetch/fail/video"):
+                shown[f"{path} {name}"] = web(relay.web_port, f"{path}?jwt={token}")
+        failures = relay.log(2_000).count("RuntimeError: a fault")
+        async with coming(relay.web_port, f"/room?jwt={VALID}", webtransport=True):
+            if end == "a signal":
+                os.kill(relay.pid, signal.SIGABRT)
+            else:
+                shown["the last session"] = await come(DIE, webtransport=False)
+            await until(lambda: relay.ended() is not None)
+        ended = relay.ended()
+    finally:
+        relay.kill()
+    shown["log"] = relay.log_path.read_bytes()
+
+    # Then it says that it did, and where, and nothing else.
+    assert {name: bare(text) for name, text in shown.items() if bare(text)} == {}
+    assert failures == 8
+    assert ended == code
+    last = b"Fatal Python error: Aborted" if end == "a signal" else b"in turn_or_fail"
+    assert last in shown["log"]
+    assert all(shown.values())
 
 
 BAD = [
