@@ -41,6 +41,7 @@ def gate_limits(settings: Settings) -> GateLimits:
     return GateLimits(
         sessions_per_address=own.sessions_per_address,
         handshakes=own.handshakes,
+        requests=own.http_requests_per_address,
         trusted=tuple(ipaddress.ip_network(network) for network in own.trusted_networks),
     )
 

@@ -15,6 +15,8 @@ from moq_relay.daemon.auth import Authority, bearer
 from moq_relay.daemon.demo import CLOCK, PATH, RATE, SCENE
 from moq_relay.daemon.expiry import REASON
 from moq_relay.daemon.values import loopback
+from moq_relay.daemon.web.connections import Answering
+from moq_relay.daemon.web.requests import EVERYWHERE, Requests
 from moq_relay.errors import (
     ControlTimeout,
     DeliveryTimeout,
@@ -34,20 +36,11 @@ from moq_relay.relay.path import normalise
 from moq_relay.sessions.context import Resolve
 
 FETCH_SECONDS = 30.0
-FETCHES = 256
-"""Fetches at a time, until the last byte was sent; each may hold a group in memory."""
 PIECE = 1 << 16
 """Bytes that are handed over at once, so that who reads slowly has little waiting."""
-IDLE_SECONDS = 75.0
-"""Longer than Prometheus and probes leave between two requests."""
 DIGITS = 19
 """Of the largest number that a group may have."""
 
-EVERYWHERE = {
-    "Access-Control-Allow-Origin": "*",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-}
 PAGE = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -55,8 +48,6 @@ PAGE = {
     "X-Content-Type-Options": "nosniff",
 }
 """The page has all it needs from here, and connects to whatever port the relay has."""
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 
@@ -134,13 +125,13 @@ class PublicHttp:
         doors: Sequence[Door] | None = None,
         *,
         resolve: Resolve | None = None,
+        requests: Requests | None = None,
         fetch_seconds: float = FETCH_SECONDS,
-        fetches: int = FETCHES,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Serve ``origin``; with ``doors``, by which the demo page gets in, there is that page.
 
-        ``resolve`` is as in ``Context``; ``now`` tells unix seconds.
+        ``resolve`` is as in ``Context``; ``requests`` has the limits; ``now`` tells unix seconds.
         """
         self._origin = origin
         self._authority = authority
@@ -148,12 +139,12 @@ class PublicHttp:
         self._doors = doors
         self._resolve = resolve
         self._fetch_seconds = fetch_seconds
-        self._fetches_free = fetches
+        self._requests = requests or Requests()
         self._now = now
 
     def application(self) -> web.Application:
         """All routes, ready to be served."""
-        app = web.Application()
+        app = web.Application(middlewares=[self._requests.pace])
         app.router.add_get("/certificate.sha256", self._certificate)
         app.router.add_get("/health", _health)
         app.router.add_get("/announced", _polite(self._announced))
@@ -172,6 +163,7 @@ class PublicHttp:
         return web.Response(text=self._fingerprint(), headers=EVERYWHERE)
 
     async def _announced(self, request: web.Request) -> web.Response:
+        self._requests.shed(request.remote or "")
         prefix = normalise(request.match_info.get("prefix", ""))
         access = await self._authority.below(prefix, _token(request))
         if not access.subscribe:
@@ -180,20 +172,17 @@ class PublicHttp:
         return web.Response(text="".join(f"{path}\n" for path in paths), headers=EVERYWHERE)
 
     async def _fetch(self, request: web.Request) -> web.StreamResponse:
+        host = request.remote or ""
+        self._requests.shed(host)
         path, _, track = request.match_info["path"].rpartition("/")
         path = normalise(path)
         access = await self._authority.below(path, _token(request))
         if not access.may_subscribe(path):
             raise Unauthorized(f"/{path} may not be watched")
         sequence = _sequence(request.query.get("group"))
-        if not self._fetches_free:
-            raise web.HTTPServiceUnavailable(text="too many fetches at a time; try again\n")
-        self._fetches_free -= 1
-        try:
+        with self._requests.fetch(host, access) as sent:
             payloads = await self._in_time(access, self._payloads(path, track, sequence))
-            return await self._send(request, payloads)
-        finally:
-            self._fetches_free += 1
+            return await self._send(request, payloads, sent)
 
     async def _in_time(self, access: Access, getting: Awaitable[list[bytes]]) -> list[bytes]:
         left = inf if access.expires is None else access.expires - self._now()
@@ -206,7 +195,9 @@ class PublicHttp:
             text = f"the group was not complete within {self._fetch_seconds:g} s\n"
             raise web.HTTPGatewayTimeout(text=text) from error
 
-    async def _send(self, request: web.Request, payloads: list[bytes]) -> web.StreamResponse:
+    async def _send(
+        self, request: web.Request, payloads: list[bytes], sent: Callable[[int], None]
+    ) -> web.StreamResponse:
         """Send them from where they are; who does not read holds no copy, and is cut off."""
         response = web.StreamResponse(headers=EVERYWHERE)
         response.content_type = "application/octet-stream"
@@ -217,7 +208,9 @@ class PublicHttp:
                 for payload in payloads if request.method == "GET" else ():
                     whole = memoryview(payload)
                     for start in range(0, len(whole), PIECE):
-                        await response.write(whole[start : start + PIECE])
+                        piece = whole[start : start + PIECE]
+                        await response.write(piece)
+                        sent(len(piece))
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
@@ -255,17 +248,6 @@ class PublicHttp:
         return web.json_response(facts, headers=EVERYWHERE)
 
 
-def serving(application: web.Application, *, idle: float = IDLE_SECONDS) -> web.AppRunner:
-    """What serves it, and ends connections that have sent no whole request for ``idle`` seconds."""
-    return web.AppRunner(
-        application,
-        access_log=None,
-        handler_cancellation=True,
-        keepalive_timeout=idle,
-        shutdown_timeout=1.0,
-    )
-
-
 async def _health(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n", headers=EVERYWHERE)
 
@@ -274,7 +256,7 @@ async def _to_demo(_request: web.Request) -> web.Response:
     raise web.HTTPFound("/demo")
 
 
-def page(name: str, kind: str, headers: Mapping[str, str] = PAGE) -> Answer:
+def page(name: str, kind: str, headers: Mapping[str, str] = PAGE) -> Answering:
     """A file of the package, read once."""
     body = (resources.files("moq_relay.daemon") / "page" / name).read_bytes()
 
@@ -304,7 +286,7 @@ def _sequence(text: str | None) -> int | None:
     return int(text)
 
 
-def _polite(answer: Answer) -> Answer:
+def _polite(answer: Answering) -> Answering:
     """Say what went wrong with a status and one line."""
 
     async def polite(request: web.Request) -> web.StreamResponse:

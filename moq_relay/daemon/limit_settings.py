@@ -65,8 +65,8 @@ class TenantSection(Section):
     sessions: OptionalCount = Field(
         default=None,
         description="Sessions at a time of one tenant: of those with the same `root` in their "
-        "token, else with the same first segment of their path. The next one is refused. Other "
-        "relays are nobody's tenant.",
+        "token, else with the same first segment of their path. The next one is refused. A "
+        "`/fetch` counts as one while it lasts. Other relays are nobody's tenant.",
     )
     announces: OptionalCount = Field(
         default=None,
@@ -74,8 +74,9 @@ class TenantSection(Section):
     )
     egress: OptionalSize = Field(
         default=None,
-        description="Payload bytes a second that the sessions of one tenant are sent, over 5 s. "
-        "Above it no subscription or fetch of theirs is begun; those that are there go on.",
+        description="Payload bytes a second that the sessions of one tenant, and `/fetch`, are "
+        "sent, over 5 s. Above it no subscription or fetch of theirs is begun, and `/fetch` is "
+        "answered 429; those that are there go on.",
     )
     cache: OptionalSize = Field(
         default=None,
@@ -101,8 +102,29 @@ class LimitsSection(Section):
     )
     trusted_networks: Networks = Field(
         default=("127.0.0.0/8", "::1/128"),
-        description="Addresses to which `limits.sessions_per_address`, `limits.handshakes` and "
-        "`limits.shed` do not apply: this machine's, or a proxy's that hides its clients.",
+        description="Addresses to which `limits.sessions_per_address`, `limits.handshakes`, "
+        "`limits.shed`, `limits.http_connections_per_address` and "
+        "`limits.http_requests_per_address` do not apply: this machine's, or a proxy's that hides "
+        "its clients.",
+    )
+    http_connections: Count = Field(
+        default=1_000,
+        description="Connections of `web.http.listen` at a time, but no more than half of the "
+        "files that the process may have open. For one more the connection is ended that has asked "
+        "for nothing for the longest time; while each has a request under way, the new one is "
+        "closed at once.",
+    )
+    http_connections_per_address: Count = Field(
+        default=100,
+        description="Connections of `web.http.listen` of one IPv4 address, or one /64 of IPv6, at "
+        "a time, in the same way. The default is less than the 256 fetches that a relay serves at "
+        "a time.",
+    )
+    http_requests_per_address: Count = Field(
+        default=100,
+        description="Requests a second at `web.http.listen` of one IPv4 address, or one /64 of "
+        "IPv6, once a burst of twice as many is used up. Beyond that they are answered 429, and "
+        "beyond twice that connections are closed at once.",
     )
     handshakes: Count = Field(
         default=100,
@@ -119,8 +141,8 @@ class LimitsSection(Section):
     shed: Share = Field(
         default=0.95,
         description="`moq_relay_saturation_ratio` of `loop`, `egress`, `memory` or `fds` from "
-        "which on nobody new is let in, so that those who are here do not suffer. Other relays "
-        "are.",
+        "which on nobody new is let in, so that those who are here do not suffer; `/fetch` and "
+        "`/announced` are answered 503. Other relays are let in.",
     )
     requests_per_session: Count = Field(
         default=LIMITS.requests_per_session, description="Open requests of one session."

@@ -34,19 +34,25 @@ LINES = (("written",), ("lost",))
 SESSIONS_REFUSED = (
     "address",
     "draining",
+    "http_address",
+    "http_connections",
+    "http_rate",
     "limit",
     "saturation",
     "tenant",
     "unauthorized",
     "version",
 )
+LISTENERS = ("internal", "web.http")
+"""Of HTTP."""
 HANDSHAKES_REFUSED = ("address", "rate", "token")
-REQUESTS_REFUSED = ("requests", "subscriptions", "tenant", "tracks")
+REQUESTS_REFUSED = ("fetches", "rate", "requests", "subscriptions", "tenant", "tracks")
 ANNOUNCES_REFUSED = ("rate", "rights", "session", "tenant")
 SATURATION = (
     f"`loop`: CPU that the event loop's thread used in the last {WINDOW} s, of one core; "
     "`sessions`: of `limits.sessions`; "
-    f"`egress`: `moq_relay_bytes_total` out in the last {WINDOW} s, of `limits.egress`; "
+    f"`egress`: `moq_relay_bytes_total` out and `moq_relay_fetch_bytes_total` in the last {WINDOW} "
+    "s, of `limits.egress`; "
     "`memory`: resident, of the least limit of its cgroups and the machine's memory; `fds`: open "
     "files, of RLIMIT_NOFILE. What has no limit, or none that can be read, is 0"
 )
@@ -111,7 +117,9 @@ RELAY: tuple[Family, ...] = (
         C,
         "Peers that got no session: `limit` is `limits.sessions`, `address` is "
         "`limits.sessions_per_address`, `tenant` is `limits.tenant.sessions`, and `saturation` is "
-        "`limits.shed`.",
+        "`limits.shed`; the last two also for `/fetch`. Connections by HTTP that were closed at "
+        "once: `http_connections` and `http_address` are those beyond what the listener or one "
+        "address may have, `http_rate` those beyond twice `limits.http_requests_per_address`.",
         lambda node: by_label(node.counters.sessions_refused, SESSIONS_REFUSED),
         ("reason",),
     ),
@@ -129,7 +137,8 @@ RELAY: tuple[Family, ...] = (
         C,
         "Requests beyond a limit: `limits.requests_per_session`, "
         "`limits.subscriptions_per_session`, `limits.tracks_per_session`, or "
-        "`limits.tenant.egress`.",
+        "`limits.tenant.egress`; by HTTP `rate` is `limits.http_requests_per_address`, and "
+        "`fetches` the 256 at a time.",
         lambda node: by_label(node.counters.requests_refused, REQUESTS_REFUSED),
         ("reason",),
     ),
@@ -174,6 +183,13 @@ RELAY: tuple[Family, ...] = (
         _to_go,
     ),
     Family("moq_relay_connections", G, "QUIC connections now.", _alive("connections")),
+    Family(
+        "moq_relay_http_connections",
+        G,
+        "TCP connections now, of `web.http.listen` and `internal.listen`.",
+        lambda node: by_label({name: len(all_) for name, all_ in node.http.items()}, LISTENERS),
+        ("listener",),
+    ),
     Family("moq_relay_streams", G, "QUIC streams that have state now.", _alive("streams")),
     Family("moq_relay_h3_objects", G, "HTTP/3 streams that have state now.", _alive("h3_objects")),
     Family(
@@ -206,6 +222,12 @@ RELAY: tuple[Family, ...] = (
         "Payload of frames and datagrams: in from publishers, out to viewers.",
         lambda node: _both_ways(node.counters.bytes_in, node.counters.bytes_out),
         ("direction",),
+    ),
+    Family(
+        "moq_relay_fetch_bytes",
+        C,
+        "Payload that `/fetch` sent; it is no part of `moq_relay_bytes_total`.",
+        lambda node: one(node.counters.fetch_bytes),
     ),
     Family(
         "moq_relay_frames",

@@ -31,7 +31,7 @@ from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.guard import Guard
 from moq_relay.daemon.guests import Guests, doorkeeper
 from moq_relay.daemon.hosts import Hosts
-from moq_relay.daemon.http import Door, PublicHttp, serving
+from moq_relay.daemon.http import Door, PublicHttp
 from moq_relay.daemon.internal import InternalHttp, Readiness
 from moq_relay.daemon.linefile import LineFile
 from moq_relay.daemon.live import Live
@@ -43,6 +43,7 @@ from moq_relay.daemon.topology import Topology
 from moq_relay.daemon.usage import Ledger
 from moq_relay.daemon.values import Address, Listener
 from moq_relay.daemon.views import Views
+from moq_relay.daemon.web.serving import serving
 from moq_relay.errors import ConfigError
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
@@ -189,6 +190,7 @@ class Node:
             lambda: self._certificates.fingerprint,
             self._doors if demo.enabled or demo.page else None,
             resolve=self._context.resolve,
+            requests=self._guard.requests,
         )
         readings = Readings(
             counters=self._counters,
@@ -203,6 +205,7 @@ class Node:
             saturation=self._saturation.ratios,
             session_lines=self._lines.counts,
             drain=self._drain,
+            http=self._guard.connections,
         )
         views = Views(self.origin, self._cluster)
         live = Live(Topology(views, readings).look)
@@ -212,10 +215,10 @@ class Node:
             registry, self._readiness, views, live, hosts, changes=self._changes, geo=self._geo
         )
         web_http = await self._serve_http(
-            stack, "web.http.listen", self._settings.web.http.listen, public.application()
+            stack, "web.http", self._settings.web.http.listen, public.application()
         )
         inside = await self._serve_http(
-            stack, "internal.listen", self._settings.internal.listen, internal.application()
+            stack, "internal", self._settings.internal.listen, internal.application()
         )
         # Only now, so that nothing is said to listen before a line that says why there is no relay.
         for listener, door in zip(self._listeners, self._doors, strict=True):
@@ -269,12 +272,9 @@ class Node:
     ) -> list[socket.socket]:
         if address is None:
             return []
-        opened = await sockets.bind_tcp(address, self._loaded.where(name))
-        runner = serving(application)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        for one in opened:
-            await web.SockSite(runner, one).start()
+        opened = await sockets.bind_tcp(address, self._loaded.where(f"{name}.listen"))
+        served = serving(application, opened, self._guard.connections[name])
+        await stack.enter_async_context(served)
         return opened
 
     # Running.

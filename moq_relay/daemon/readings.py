@@ -1,6 +1,6 @@
 """What a metric is made of: where the numbers of a node are, and how a family reads them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -61,6 +61,8 @@ class Readings:
     session_lines: Callable[[], tuple[int, int]] = lambda: (0, 0)
     """Lines of sessions that were written, and lost."""
     drain: Drain | None = None
+    http: Mapping[str, Sized] = field(default_factory=dict)
+    """Connections by the listener."""
 
     @property
     def node(self) -> str:

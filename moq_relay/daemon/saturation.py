@@ -56,7 +56,7 @@ class Saturation:
         return cls(
             sessions=lambda: len(sessions),
             sessions_limit=settings.limits.sessions,
-            sent=lambda: counters.bytes_out,
+            sent=lambda: counters.bytes_out + counters.fetch_bytes,
             egress_limit=settings.limits.egress,
         )
 
@@ -138,14 +138,20 @@ def _limit(place: Path) -> int | None:
     return limit if 0 < limit < UNLIMITED else None
 
 
-def _descriptors() -> float:
-    """Open files as a share of what the process may have open."""
+def descriptor_limit() -> int | None:
+    """Files that this process may have open; None where there is no limit, or none to be read."""
     if sys.platform == "win32":
-        return 0.0
+        return None
     import resource  # noqa: PLC0415 — there is none for Windows
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit in {resource.RLIM_INFINITY, 0}:
+    return None if limit in {resource.RLIM_INFINITY, 0} else limit
+
+
+def _descriptors() -> float:
+    """Open files as a share of what the process may have open."""
+    limit = descriptor_limit()
+    if limit is None:
         return 0.0
     try:
         return sum(1 for _ in DESCRIPTORS.iterdir()) / limit

@@ -12,6 +12,8 @@ class Counters:
     """Bytes of frames, as encoded, and of datagrams' payloads from publishers."""
     bytes_out: int = 0
     """The same, handed over to viewers."""
+    fetch_bytes: int = 0
+    """Payload that was sent by HTTP, and is not in ``bytes_out``."""
     frames_in: int = 0
     frames_out: int = 0
     groups_in: int = 0

@@ -24,6 +24,10 @@ KNOWN = 16_384
 """Networks without a session that are remembered, the latest to come."""
 SHARE = 2
 """One network gets at most one in this many of ``limits.handshakes``."""
+SECONDS_AT_ONCE = 2
+"""What may be asked by HTTP in so many seconds may also be asked at once, after a rest."""
+CONNECTIONS = 2
+"""Connections by HTTP for each request: who goes on beyond that has been told, and is cut off."""
 ANSWERS = 1_000
 """Handshakes a second that are answered with a refusal; beyond that, with nothing."""
 SILENT_SECONDS = 60.0
@@ -58,6 +62,8 @@ class GateLimits:
     """Sessions of one network at a time; None: any number."""
     handshakes: int | None = None
     """Handshakes a second of all networks; None: any number."""
+    requests: int | None = None
+    """Requests by HTTP a second of one network; None: any number."""
     trusted: tuple[Network, ...] = ()
     """Networks to which nothing here applies."""
 
@@ -65,10 +71,12 @@ class GateLimits:
 class _Known:
     """What is remembered of one network."""
 
-    __slots__ = ("handshakes", "told", "unsaid")
+    __slots__ = ("connections", "handshakes", "requests", "told", "unsaid")
 
     def __init__(self) -> None:
         self.handshakes: Bucket | None = None
+        self.connections: Bucket | None = None
+        self.requests: Bucket | None = None
         self.told: float | None = None
         self.unsaid = 0
 
@@ -107,11 +115,24 @@ class Gate:
         """Networks that something is kept of."""
         return len(self._known.keys() | self._present.keys())
 
+    def place(self, host: str) -> tuple[str, bool]:
+        """The network of an address, what is counted together, and whether it is trusted."""
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return host, False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        trusted = any(address in network for network in self.limits.trusted)
+        if isinstance(address, ipaddress.IPv4Address):
+            return str(address), trusted
+        return str(ipaddress.ip_network((address, SITE_BITS), strict=False)), trusted
+
     # Handshakes.
 
     def knock(self, host: str) -> Answer:
         """Somebody at ``host``, an IP address, begins a handshake."""
-        network, trusted = self._place(host)
+        network, trusted = self.place(host)
         if trusted:
             return Answer.COME
         if self._is_full(network):
@@ -155,13 +176,13 @@ class Gate:
         """
         if self.limits.sessions_per_address is None:
             return
-        network, trusted = self._place(host_of(peer))
+        network, trusted = self.place(host_of(peer))
         if not trusted and self._is_full(network):
             raise LimitReached("address", FULL)
 
     def entered(self, number: int, peer: str) -> None:
         """A session has begun; it counts for its network until ``left``."""
-        network, trusted = self._place(host_of(peer))
+        network, trusted = self.place(host_of(peer))
         if not trusted:
             self._of[number] = network
             self._present[network] += 1
@@ -180,15 +201,46 @@ class Gate:
         Raises:
             LimitReached: a resource is nearly used up.
         """
-        if self.saturated is not None and not self._place(host_of(peer))[1]:
+        if self.saturated is not None and not self.place(host_of(peer))[1]:
             raise LimitReached("saturation", f"the relay is saturated: {self.saturated}")
+
+    # HTTP.
+
+    def may_connect(self, host: str) -> bool:
+        """Whether somebody at ``host`` may begin one more connection by HTTP now; counts it."""
+        known, rate = self._asking(host)
+        if known is None:
+            return True
+        now = self._clock()
+        if known.connections is None:
+            rate *= CONNECTIONS
+            known.connections = Bucket(rate, rate * SECONDS_AT_ONCE, now)
+        return known.connections.take(now)
+
+    def may_ask(self, host: str) -> bool:
+        """Whether somebody at ``host`` may make one more request by HTTP now; counts it."""
+        known, rate = self._asking(host)
+        if known is None:
+            return True
+        now = self._clock()
+        if known.requests is None:
+            known.requests = Bucket(rate, rate * SECONDS_AT_ONCE, now)
+        return known.requests.take(now)
+
+    def _asking(self, host: str) -> tuple[_Known | None, int]:
+        """What is remembered of its network, and its rate; None: nothing holds it."""
+        rate = self.limits.requests
+        network, trusted = self.place(host)
+        if rate is None or trusted:
+            return None, 0
+        return self._remember(network), rate
 
     # Telling.
 
     def refuse(self, peer: str, reason: str) -> None:
         """Log that ``peer`` was refused, unless that was said of its network a minute ago."""
         now = self._clock()
-        known = self._remember(self._place(host_of(peer))[0])
+        known = self._remember(self.place(host_of(peer))[0])
         if known.told is not None and now - known.told < SILENT_SECONDS:
             known.unsaid += 1
             return
@@ -204,19 +256,6 @@ class Gate:
     def _is_full(self, network: str) -> bool:
         limit = self.limits.sessions_per_address
         return limit is not None and self._present.get(network, 0) >= limit
-
-    def _place(self, host: str) -> tuple[str, bool]:
-        """The network of an address, and whether it is trusted."""
-        try:
-            address = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            return host, False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        trusted = any(address in network for network in self.limits.trusted)
-        if isinstance(address, ipaddress.IPv4Address):
-            return str(address), trusted
-        return str(ipaddress.ip_network((address, SITE_BITS), strict=False)), trusted
 
     def _remember(self, network: str) -> _Known:
         known = self._known.get(network)

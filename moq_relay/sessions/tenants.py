@@ -52,6 +52,8 @@ class Tenants:
         self._announces: Counter[str] = Counter()
         self._sent: dict[int, int] = {}
         """What each session had sent at the last turn, by its number."""
+        self._besides: Counter[str] = Counter()
+        """Bytes by tenant since the last turn that no session sent."""
         self._read_at: float | None = None
         self._turns: deque[tuple[float, Counter[str]]] = deque(maxlen=WINDOW)
         """Seconds of each of the last turns, and bytes by tenant."""
@@ -101,11 +103,16 @@ class Tenants:
         """Whether its tenant sends more than it may: nothing new is begun for it then."""
         return bool(self._overdrawn) and not is_node(access) and self._is_over(access)
 
+    def sent(self, access: Access, count: int) -> None:
+        """Its tenant was sent ``count`` bytes of payload, and not by a session."""
+        if self.limits.egress is not None and not is_node(access):
+            self._besides[access.holder.tenant] += count
+
     def turn(self, sessions: Iterable[Used], now: float) -> None:
         """See what each tenant sent since the last turn; called every second or so."""
         if self.limits.egress is None:
             return
-        sent: Counter[str] = Counter()
+        sent, self._besides = self._besides, Counter()
         for session in sessions:
             tenant = self._of.get(session.number)
             if tenant is not None:

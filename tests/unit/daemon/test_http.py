@@ -9,10 +9,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.http import PublicHttp, serving
+from moq_relay.daemon.http import PublicHttp
+from moq_relay.daemon.sockets import bind_tcp
 from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.daemon.tokens.keys import OneKey
-from moq_relay.daemon.values import Public
+from moq_relay.daemon.values import Address, Public
+from moq_relay.daemon.web.connections import Connections
+from moq_relay.daemon.web.requests import Requests
+from moq_relay.daemon.web.serving import serving
 from moq_relay.errors import (
     ControlTimeout,
     DeliveryTimeout,
@@ -28,6 +32,7 @@ from moq_relay.relay.group import Frame
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits
 from moq_relay.relay.route import Route
+from moq_relay.sessions.gate import Gate
 
 
 class Source:
@@ -68,7 +73,8 @@ async def client(source):
     origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
     origin.announce("room/a", Route(source))
     authority = Authority(Public(("",), ("",)))
-    public = PublicHttp(origin, authority, lambda: "0" * 64, fetch_seconds=0.3, fetches=2)
+    requests = Requests(fetches=2)
+    public = PublicHttp(origin, authority, lambda: "0" * 64, requests=requests, fetch_seconds=0.3)
     async with TestClient(TestServer(public.application(), handler_cancellation=True)) as client:
         yield client
 
@@ -230,22 +236,25 @@ async def test_a_fetch_is_asked_for_by_head_without_its_bytes(client, source):
 async def test_a_connection_without_a_whole_request_is_ended():
     origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
     public = PublicHttp(origin, Authority(Public(("",), ("",))), lambda: "0" * 64)
-    runner = serving(public.application(), idle=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    (listening,) = await bind_tcp(Address("127.0.0.1", 0), "here")
+    place = listening.getsockname()
+    connections = Connections(Gate(), most=9, per_address=9)
     whole = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 
     async def answered(said):
-        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        reader, writer = await asyncio.open_connection(*place)
         with contextlib.closing(writer):
             writer.write(said)
             return (await reader.read()).count(b"200 OK")
 
-    async with asyncio.timeout(5):
+    async with (
+        asyncio.timeout(5),
+        serving(public.application(), [listening], connections, idle=0.1),
+    ):
         said = [await answered(text) for text in (b"", whole[:9], whole, whole + whole[:9])]
-        await runner.cleanup()
 
     assert said == [0, 0, 1, 1]
+    assert len(connections) == 0
 
 
 async def test_without_doors_there_is_no_demo(client):

@@ -1,0 +1,1 @@
+"""Serving HTTP: which connections and requests are taken."""
