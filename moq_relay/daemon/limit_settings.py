@@ -111,8 +111,8 @@ class LimitsSection(Section):
         default=1_000,
         description="Connections of `web.http.listen` at a time, but no more than half of the "
         "files that the process may have open. For one more the connection is ended that has asked "
-        "for nothing for the longest time; while each has a request under way, the new one is "
-        "closed at once.",
+        "for nothing for the longest time; while each has a request under way, or has come just "
+        "now, the new one is closed at once.",
     )
     http_connections_per_address: Count = Field(
         default=100,

@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterable
 
 from moq_relay.daemon.values import Address
 
-AT_ONCE = 16
-"""Connections of one socket in a turn of the loop, so that frames wait for no more."""
+AT_ONCE = 4
+"""Connections of one socket in a turn of the loop.
+
+Frames wait for no more, and what is ended for a newcomer has given back its descriptor before many
+have come.
+"""
 PAUSE_SECONDS = 1.0
 """How long none is taken where the system has no room for one; they wait in the kernel's queue."""
 SILENT_SECONDS = 60.0

@@ -11,6 +11,8 @@ from aiohttp import web
 from moq_relay.daemon.values import Address
 from moq_relay.sessions.gate import Gate
 
+GRACE_SECONDS = 0.25
+"""In which a connection is not ended for another: a request is on its way for as long as that."""
 STALLED_SECONDS = 30.0
 """Until a connection is cut off that has more than 64 KiB of an answer waiting, and takes none."""
 
@@ -29,8 +31,8 @@ class Connections:
     """Who is connected to one listener.
 
     Where there is no room for a newcomer, the connection is ended that has asked for nothing for
-    the longest time. The newcomer is refused while each has a request under way. Nobody who is
-    trusted is ended for somebody who is not.
+    the longest time. The newcomer is refused while each has a request under way, or has come just
+    now. Nobody who is trusted is ended for somebody who is not.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Connections:
         per_address: int,
         reserved: int = 0,
         paced: bool = False,
+        grace: float = GRACE_SECONDS,
         stalled: float = STALLED_SECONDS,
     ) -> None:
         """Begin with none.
@@ -51,6 +54,7 @@ class Connections:
             per_address: of one address at a time, unless it is trusted.
             reserved: how many of them nobody has who is not trusted.
             paced: whether one address may begin only so many a second.
+            grace: as ``GRACE_SECONDS``.
             stalled: as ``STALLED_SECONDS``.
         """
         self.most = most
@@ -58,6 +62,7 @@ class Connections:
         self._per_address = per_address
         self._reserved = reserved
         self._paced = paced
+        self._grace = grace
         self._stalled = stalled
         self._all: dict[Connection, None] = {}
         """The one that has asked for nothing for the longest time is the first."""
@@ -114,6 +119,7 @@ class Connections:
                 del self._of[network]
 
     def _enter(self, connection: "Connection") -> None:
+        connection.since = asyncio.get_running_loop().time()
         self._all[connection] = None
         network = connection.network
         if network is not None:
@@ -126,14 +132,22 @@ class Connections:
             return "http_rate", TOO_FAST
         network, trusted = self._gate.place(host)
         if trusted:
-            full = len(self._all) >= self.most and not _end_one(self._all)
+            full = len(self._all) >= self.most and not self._end_one(self._all)
             return ("http_connections", FULL) if full else None
         same = self._of.get(network, {})
-        if len(same) >= self._per_address and not _end_one(same):
+        if len(same) >= self._per_address and not self._end_one(same):
             return "http_address", ADDRESS_FULL
         others = (one for one in self._all if one.network is not None)
         full = self._strangers >= self.most - self._reserved or len(self._all) >= self.most
-        return ("http_connections", FULL) if full and not _end_one(others) else None
+        return ("http_connections", FULL) if full and not self._end_one(others) else None
+
+    def _end_one(self, connections: Iterable["Connection"]) -> bool:
+        """End the one that is idle for the longest time; False where none is for long enough."""
+        found = next((one for one in connections if one.idle), None)
+        if found is None or asyncio.get_running_loop().time() - found.since < self._grace:
+            return False
+        found.end()
+        return True
 
 
 class Connection(asyncio.Protocol):
@@ -150,6 +164,8 @@ class Connection(asyncio.Protocol):
         self.network = network
         self.asking = False
         """Whether a request is under way."""
+        self.since = 0.0
+        """When it came, or its last request was answered, by the loop's clock."""
         self._connections = connections
         self._serving = serving
         self._transport: asyncio.Transport | None = None
@@ -211,12 +227,3 @@ async def _begin(accepted: socket.socket, connection: Connection) -> None:
         log.debug("connection not begun reason=%s", error)
         connection.end()
         accepted.close()
-
-
-def _end_one(connections: Iterable[Connection]) -> bool:
-    """End the first that is idle; whether there was one."""
-    found = next((one for one in connections if one.idle), None)
-    if found is None:
-        return False
-    found.end()
-    return True
