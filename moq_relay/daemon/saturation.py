@@ -1,6 +1,7 @@
 """How near a relay is to what it can bear, each as a share from 0 to 1."""
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -155,5 +156,6 @@ def _descriptors() -> float:
         return 0.0
     try:
         return sum(1 for _ in DESCRIPTORS.iterdir()) / limit
-    except OSError:
-        return 0.0
+    except OSError as error:
+        # To count them takes one more.
+        return 1.0 if error.errno == errno.EMFILE else 0.0

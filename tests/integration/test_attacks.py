@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import socket
+from pathlib import Path
 from random import Random
 from urllib.parse import quote
 
@@ -15,13 +17,15 @@ from moq_relay.wire.lite import messages as wire
 from moq_relay.wire.lite.messages import BiStream
 from moq_relay.wire.lite.versions import LITE_06
 from tests.support.own_client import connected, publish, until
-from tests.support.relay_process import RelayProcess
+from tests.support.relay_process import EXECUTABLE, RelayProcess
 from tests.support.rogue import Strangers, initials, rogue, with_token
 from tests.support.station import EVERYTHING, Listening, Station
 
 FRAMES, SIZE = 2, 300
 SUBSCRIPTIONS = int(os.environ.get("ATTACK_SUBSCRIPTIONS", "1500"))
 HANDSHAKE_SECONDS = 1
+FILES = 96
+"""That a relay may have open."""
 CONNECTION_REFUSED = 2
 """Of QUIC (RFC 9000 section 20.1)."""
 LIMITS = f"""
@@ -58,6 +62,20 @@ PATHS = (
 def relay(tmp_path_factory):
     """One for all attacks; it must end cleanly, with no trace of a failure in its log."""
     relay = RelayProcess(tmp_path_factory.mktemp("relay"), [LITE_06.name], LIMITS)
+    relay.start()
+    try:
+        yield relay
+        assert [line for line in relay.log(10_000).splitlines() if not LINE.match(line)] == []
+        relay.stop()
+    finally:
+        relay.kill()
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    """A relay that may open only so many files; it must end cleanly, too."""
+    relay = RelayProcess(tmp_path_factory.mktemp("narrow"), [LITE_06.name], LIMITS)
+    relay.command = ["/bin/sh", "-c", f'ulimit -n {FILES}; exec "$0" "$@"', str(EXECUTABLE)]
     relay.start()
     try:
         yield relay
@@ -352,3 +370,55 @@ async def test_bombs_of_headers_and_queries_are_refused_and_half_requests_hold_u
                 assert status in {None, 400, 404, 414, 431}, (bomb[0][:20], status)
             assert await ask(http, port, "/health") == 200
         assert await ask(http, relay.web_port, "/fetch/good/video?group=-1") == 400
+
+
+def files(relay):
+    return sum(1 for _ in Path(f"/proc/{relay.pid}/fd").iterdir())
+
+
+def half_requests(cleanup, relay, port, hosts):
+    """Ten from each address, that stay; the most files that the relay had open meanwhile."""
+    most = 0
+    for number in range(10 * len(hosts)):
+        half = cleanup.enter_context(socket.socket())
+        half.bind((hosts[number % len(hosts)], 0))
+        half.connect(("127.0.0.1", port))
+        with contextlib.suppress(ConnectionError):
+            half.sendall(b"GET /health HTTP/1.1\r\nX-Slow: ")
+        most = max(most, files(relay))
+    return most
+
+
+async def healthy(port):
+    """Wait until a request is answered: who comes in the thick of a flood may be refused."""
+    async with asyncio.timeout(5):
+        while await ask(http, port, "/health") != 200:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_flood_of_connections_by_http_leaves_descriptors_for_the_others(narrow, cleanup):
+    async with beside(narrow):
+        for port in (narrow.web_port, narrow.internal_port):
+            hosts = [f"127.0.0.{n}" for n in range(2, 12)]
+            assert await ask(half_requests, cleanup, narrow, port, hosts) < FILES - 5
+            await healthy(port)
+        refused = await metric(
+            narrow, "moq_relay_sessions_refused_total", reason="http_connections"
+        )
+        assert refused > 50
+        taken = await metric(narrow, "moq_relay_http_connections", listener="web.http")
+        assert FILES / 2 - 5 < taken <= FILES / 2
+    assert "reason=too many connections by HTTP" in narrow.log()
+
+
+async def test_without_a_descriptor_left_who_is_here_goes_on_and_others_come_later(narrow, cleanup):
+    async with beside(narrow) as good:
+        resource.prlimit(narrow.pid, resource.RLIMIT_NOFILE, (files(narrow) + 5, FILES))
+        await ask(half_requests, cleanup, narrow, narrow.web_port, ["127.0.0.2"])
+        await until(lambda: "connections by HTTP have to wait" in narrow.log())
+        before = len(good.heard.whole)
+        await until(lambda: len(good.heard.whole) > before + 10)
+
+        resource.prlimit(narrow.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
+        await healthy(narrow.web_port)
+    assert narrow.log().count("have to wait") == 1

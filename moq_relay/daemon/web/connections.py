@@ -14,7 +14,8 @@ from moq_relay.sessions.gate import Gate
 GRACE_SECONDS = 0.25
 """In which a connection is not ended for another: a request is on its way for as long as that."""
 STALLED_SECONDS = 30.0
-"""Until a connection is cut off that has more than 64 KiB of an answer waiting, and takes none."""
+"""In which a client has to take ``STEP`` of an answer, while more than that waits for it."""
+STEP = 1 << 16
 
 FULL = "too many connections by HTTP"
 ADDRESS_FULL = "too many connections by HTTP of one address"
@@ -170,6 +171,7 @@ class Connection(asyncio.Protocol):
         self._serving = serving
         self._transport: asyncio.Transport | None = None
         self._patience = stalled
+        self._waiting = 0
         self._stalled: asyncio.TimerHandle | None = None
 
     @property
@@ -198,7 +200,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is answered."""
-        self._stalled = asyncio.get_running_loop().call_later(self._patience, self.end)
+        self._watch()
         self._serving.pause_writing()
 
     def resume_writing(self) -> None:
@@ -211,6 +213,18 @@ class Connection(asyncio.Protocol):
         self._reads()
         self._connections.left(self)
         self._serving.connection_lost(exc)
+
+    def _watch(self) -> None:
+        assert self._transport is not None, "it has begun"
+        self._waiting = self._transport.get_write_buffer_size()
+        self._stalled = asyncio.get_running_loop().call_later(self._patience, self._look)
+
+    def _look(self) -> None:
+        assert self._transport is not None, "it has begun"
+        if self._waiting - self._transport.get_write_buffer_size() < STEP:
+            self.end()
+        else:
+            self._watch()
 
     def _reads(self) -> None:
         if self._stalled is not None:

@@ -1,5 +1,7 @@
 """The limits of the settings, and the second by which what is used is looked at."""
 
+import pytest
+
 from moq_relay.daemon import bounds
 from moq_relay.daemon.guard import Guard
 from moq_relay.daemon.limit_settings import LimitsSection
@@ -47,16 +49,30 @@ def test_every_limit_of_the_settings_reaches_the_sessions():
         subscriptions_per_session=5,
         tracks_per_session=6,
         announces_per_second=7,
+        http_requests_per_address=12,
         tenant={"sessions": 8, "announces": 9, "egress": "10 KB", "cache": "11 KiB"},
     )
     gate, tenants, one = bounds.gate_limits(own), bounds.tenant_limits(own), bounds.limits(own)
 
-    assert (gate.sessions_per_address, gate.handshakes) == (3, 4)
+    assert (gate.sessions_per_address, gate.handshakes, gate.requests) == (3, 4, 12)
     assert [str(network) for network in gate.trusted] == ["10.0.0.0/8", "2001:db8::1/128"]
     assert (tenants.sessions, tenants.announces) == (8, 9)
     assert (tenants.egress, tenants.cache) == (10_000, 11_264)
     assert one.subscriptions_per_session == 5
     assert (one.tracks_per_session, one.announces_per_second) == (6, 7)
+
+
+@pytest.mark.parametrize(
+    ("files", "web", "internal"), [(None, 700, 256), (65_536, 700, 256), (96, 48, 12), (4, 2, 1)]
+)
+def test_connections_by_http_leave_the_process_descriptors(monkeypatch, files, web, internal):
+    monkeypatch.setattr("moq_relay.daemon.guard.descriptor_limit", lambda: files)
+    guard = Guard(settings(http_connections=700), Counters())
+
+    assert {name: one.most for name, one in guard.connections.items()} == {
+        "web.http": web,
+        "internal": internal,
+    }
 
 
 def test_newcomers_are_shed_while_something_is_used_to_that_share_and_no_longer():

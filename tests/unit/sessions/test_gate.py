@@ -66,6 +66,32 @@ def test_a_rest_gives_no_more_than_the_burst():
     assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
 
 
+# --- requests by http -----------------------------------------------------------------------------
+
+
+def test_an_address_asks_by_http_so_often_and_connects_twice_as_often():
+    clock = Clock()
+    door = gate(clock, requests=3)
+
+    assert [door.may_ask("192.0.2.1") for _ in range(7)] == [True] * 6 + [False]
+    assert [door.may_connect("192.0.2.1") for _ in range(13)] == [True] * 12 + [False]
+    assert door.may_ask("192.0.2.2")
+    clock.now += 1
+    assert [door.may_ask("192.0.2.1") for _ in range(4)] == [True] * 3 + [False]
+    assert [door.may_connect("192.0.2.1") for _ in range(7)] == [True] * 6 + [False]
+
+
+def test_by_http_a_trusted_network_asks_as_often_as_it_likes_and_without_a_limit_all_do():
+    limited, open_ = gate(requests=1, trusted=NEAR), gate()
+
+    for _ in range(100):
+        assert limited.may_ask("127.0.0.1")
+        assert limited.may_connect("127.0.0.1")
+        assert open_.may_ask("192.0.2.1")
+        assert open_.may_connect("192.0.2.1")
+    assert (limited.remembered, open_.remembered) == (0, 0)
+
+
 # --- sessions of an address -----------------------------------------------------------------------
 
 

@@ -99,6 +99,22 @@ def test_a_burst_within_the_rate_of_some_seconds_is_no_overdraft():
     assert tenants.overdrawn(of("acme"))
 
 
+def test_what_no_session_sent_counts_for_its_tenant_and_for_no_node():
+    tenants = Tenants(TenantLimits(egress=100))
+    tenants.turn((), now=0.0)
+    tenants.sent(of("acme"), 60)
+    tenants.sent(of("acme"), 60)
+    for node in NODES:
+        tenants.sent(node, 1000)
+    tenants.sent(of("other"), 90)
+    tenants.turn((), now=1.0)
+
+    assert tenants.overdrawn(of("acme"))
+    assert not tenants.overdrawn(of("other"))
+    tenants.turn((), now=2.0)
+    assert not tenants.overdrawn(of("acme"))
+
+
 def test_without_limits_nothing_is_refused():
     tenants = Tenants()
     one = session(1)
