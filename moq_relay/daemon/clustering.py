@@ -135,6 +135,12 @@ def warnings(loaded: Loaded) -> list[str]:
             f"{loaded.where('client.tls.disable_verify')} is set: the certificates of other relays "
             "are not checked, and whoever is on the way can take this relay's token"
         )
+    if mine.mode != "standalone" and mine.token is not None and not mine.allow:
+        found.append(
+            f"{loaded.where('cluster.token')} is set without cluster.allow: any host that the "
+            "registry names as a node may be shown this relay's token; set cluster.allow to the "
+            'hosts of your relays, or to "*" for any'
+        )
     if mine.mode == "direct" and mine.token is None and not mine.certified:
         found.append(
             "cluster.token and client.tls.cert are not set: this relay is a member by Redis "

@@ -133,6 +133,7 @@ key = "{directory / "key.jwk"}"
 {source} = true
 [cluster]
 node = "https://localhost:{relay.port}"
+allow = "localhost"
 region = "{relay.region}"
 {part}
 """

@@ -2,8 +2,11 @@
 
 import tomllib
 
+import pytest
+
 from moq_relay.daemon.check import in_force
-from moq_relay.daemon.sources import Layer, load, read_environment
+from moq_relay.daemon.cli import main
+from moq_relay.daemon.sources import Layer, keys, load, read_environment
 
 EVERYTHING = {
     "server": {
@@ -41,3 +44,32 @@ def test_what_it_prints_is_a_configuration_of_the_same_meaning():
     again = load([Layer("again.toml", tomllib.loads(in_force(loaded)))])
 
     assert again.settings.model_dump() == loaded.settings.model_dump()
+
+
+NAMES = {key.name for key in keys()}
+IN_A_FILE = sorted(key.name for key in keys() if key.secret and f"{key.name}_file" in NAMES)
+
+
+@pytest.mark.parametrize("command", [["check"], []], ids=["check", "start"])
+@pytest.mark.parametrize("name", IN_A_FILE)
+def test_a_secret_and_a_file_with_it_contradict_each_other(
+    name, command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    section, _, last = name.partition(".")
+    variable = f"MOQ_{name}_FILE".upper().replace(".", "_")
+    monkeypatch.setenv(variable, "secret")
+    (tmp_path / "secret").write_text("redis://localhost:1")
+    # At an address that no machine has, so that no relay would be here to stay.
+    text = 'server.listen = "192.0.2.1:1"\nserver.tls.generate = "localhost"\n'
+    (tmp_path / "relay.toml").write_text(f'{text}[{section}]\n{last} = "redis://localhost:2"\n')
+
+    assert main([*command, "relay.toml"]) == 2
+
+    assert capsys.readouterr().err == (
+        f"moq-relay: relay.toml: {name} and {variable} are both set; keep one\n"
+    )
+
+
+def test_every_secret_may_be_in_a_file():
+    assert sorted(key.name for key in keys() if key.secret) == IN_A_FILE

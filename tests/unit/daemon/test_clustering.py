@@ -36,6 +36,7 @@ def settle(tmp_path, monkeypatch):
 
 
 REDIS = '[redis]\nurl = "redis://localhost:1"\n'
+THROUGH = '[cluster]\nroot = "a"\nnode = "n:1"\ntoken = "node.jwt"\n'
 N1, A = "https://n:1/", "https://a/"
 
 
@@ -186,6 +187,12 @@ def test_secrets_may_come_from_files(settle, tmp_path):
         ("[client.tls]\ndisable_verify = true\n", "client.tls.disable_verify is set: the cert"),
         (f'{REDIS}[cluster]\nnode = "n:1"\nroot = "a"\n', "cluster.token and client.tls.cert are"),
         (REDIS, "cluster.node is not set"),
+        (THROUGH, "cluster.token is set without cluster.allow: any host"),
+        (f"{REDIS}{THROUGH}", "cluster.token is set without cluster.allow: any host"),
+        (
+            f'{REDIS}[cluster]\nnode = "n:1"\ntoken = "node.jwt"\n',
+            "cluster.token is set without cluster.allow: any host",
+        ),
     ],
 )
 def test_what_has_no_effect_or_opens_much_is_warned_of_once(settle, text, said):
@@ -236,8 +243,27 @@ def test_only_a_root_without_a_redis_starts_a_server(settle):
     assert clustering.server(settle(f'{REDIS}[cluster]\nnode = "n:1"\n')) is None
 
 
-def test_nothing_is_warned_of_without_need(settle):
-    assert clustering.warnings(settle()) == []
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '[cluster]\ntoken = "node.jwt"\n',
+        f'{THROUGH}allow = "*.example"\n',
+        f'{THROUGH}allow = "*"\n',
+    ],
+    ids=["nothing", "nobody to show it to", "some hosts", "any host"],
+)
+def test_nothing_is_warned_of_without_need(settle, text):
+    assert clustering.warnings(settle(text)) == []
+
+
+def test_check_prints_what_is_warned_of_and_is_content(settle, capsys):
+    settle(THROUGH)
+
+    assert main(["check", "relay.toml"]) == 0
+
+    said = capsys.readouterr().err
+    assert said.count("moq-relay: warning: relay.toml: cluster.token is set without") == 1
 
 
 def test_certificates_of_others_are_checked_unless_that_is_disabled(settle, tmp_path):
