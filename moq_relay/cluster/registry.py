@@ -24,6 +24,7 @@ from moq_relay.cluster.keys import Shard
 from moq_relay.cluster.lookup import Lookups
 from moq_relay.cluster.membership import NAME_TAKEN, Membership
 from moq_relay.cluster.onlooker import Onlooker
+from moq_relay.cluster.reader import MAX_BACKOFF_SECONDS, Reader
 from moq_relay.cluster.reaper import Reaper
 from moq_relay.cluster.records import Member, State, encode
 from moq_relay.cluster.road import Connected, Looked, Lost, Message, Road, RoadEvent, ServerFacts
@@ -34,8 +35,6 @@ from moq_relay.errors import ClusterError, RegistryUnavailable
 
 logger = logging.getLogger(__name__)
 
-MAX_BACKOFF_SECONDS = 1.0
-"""The longest pause before the registry is tried again."""
 IDLE_SECONDS = 3600.0
 
 
@@ -98,7 +97,9 @@ class Registry:
         self._facts = ServerFacts()
         self._proven = clock()
         self._version = 0
-        self._sync_wake = asyncio.Event()
+        self._reader = Reader(
+            self._table, self._call, lambda: self._connected, self._epoch_changed, self._was_read
+        )
         self._member_wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._lookups = Lookups(self._table, self._call, self._after_sync)
@@ -239,7 +240,7 @@ class Registry:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     self._tasks = tasks
-                    tasks.create_task(endless(self._sync()), name="registry-sync")
+                    tasks.create_task(endless(self._reader.run()), name="registry-sync")
                     tasks.create_task(endless(self._hold()), name="registry-hold")
                     tasks.create_task(endless(self._write()), name="registry-write")
                     tasks.create_task(endless(self._sweep()), name="registry-sweep")
@@ -273,7 +274,7 @@ class Registry:
                 for feed in self._table.feeds():
                     feed.attached, feed.wanted = False, True
                 logger.info("registry up server=%s version=%s", facts.name, facts.version)
-                self._sync_wake.set()
+                self._reader.wake.set()
             case Looked(facts):
                 self._facts = facts.after(self._facts)
             case Lost(reason):
@@ -285,47 +286,22 @@ class Registry:
 
     def _after_sync(self, feed: Feed) -> None:
         if feed.wanted:
-            self._sync_wake.set()
+            self._reader.wake.set()
         self._table.changes.tell()
 
     def _claims_outdated(self, generation: int) -> None:
         self._membership.outdated(generation)
         self._member_wake.set()
 
-    async def _sync(self) -> None:
-        """Read anew whatever feed is wanted."""
-        backoff = Backoff(cap=MAX_BACKOFF_SECONDS)
-        while True:
-            await self._sync_wake.wait()
-            self._sync_wake.clear()
-            if not self._connected:
-                continue
-            wanted = [feed for feed in self._table.feeds() if feed.wanted]
-            if not wanted:
-                continue
-            async with asyncio.TaskGroup() as tasks:
-                for feed in wanted:
-                    tasks.create_task(self._resync(feed), name=f"registry-sync-{feed.shard}")
-            self._table.changes.tell()
-            if not self._membership.settled:
-                self._member_wake.set()
-            if self._writer.pending():
-                self._writer.wake.set()
-            if self._behind():
-                await backoff.pause()
-                self._sync_wake.set()
-            else:
-                backoff.reset()
+    def _epoch_changed(self, feed: Feed) -> None:
+        if feed.shard is not None:
+            self._writer.unsure(feed.shard)
 
-    def _behind(self) -> bool:
-        return self._connected and any(feed.wanted for feed in self._table.feeds())
-
-    async def _resync(self, feed: Feed) -> None:
-        try:
-            if await feed.resync(self._call) and feed.shard is not None:
-                self._writer.unsure(feed.shard)
-        except ClusterError as error:
-            logger.debug("sync failed feed=%s reason=%s", feed.shard, error)
+    def _was_read(self) -> None:
+        if not self._membership.settled:
+            self._member_wake.set()
+        if self._writer.pending():
+            self._writer.wake.set()
 
     async def _hold(self) -> None:
         """Stay a member, and prove the copy."""
@@ -335,34 +311,19 @@ class Registry:
             if self._connected:
                 try:
                     seconds = await self._membership.turn(self._call)
-                    await self._poll()
+                    await self._reader.poll()
+                    if self._membership.settled and not self._reader.behind():
+                        self._proven = self._clock()
+                    self._table.changes.tell()
                     backoff.reset()
                 except ClusterError as error:
                     logger.debug("renewal failed node=%s reason=%s", self.node, error)
                     seconds = backoff.next_delay()
-                self._sync_wake.set()
+                self._reader.wake.set()
                 if self._writer.pending():
                     self._writer.wake.set()
             await pause(seconds, self._member_wake)
             self._member_wake.clear()
-
-    async def _poll(self) -> None:
-        """Ask for the end of every feed that was silent since the last time."""
-        feeds = [feed for feed in self._table.feeds() if not feed.wanted]
-        async with asyncio.TaskGroup() as tasks:
-            for feed in feeds:
-                if not feed.heard:
-                    tasks.create_task(self._poll_feed(feed), name="registry-poll")
-                feed.heard = False
-        if self._membership.settled and not self._behind():
-            self._proven = self._clock()
-        self._table.changes.tell()
-
-    async def _poll_feed(self, feed: Feed) -> None:
-        try:
-            await feed.poll(self._call)
-        except ClusterError:
-            feed.wanted = True
 
     async def _write(self) -> None:
         """Bring the registry to what this node has."""
@@ -380,7 +341,7 @@ class Registry:
                 # Behind the write, not before it: only who comes in a crowd has to wait.
                 await pause(self.settings.coalesce)
                 continue
-            self._sync_wake.set()
+            self._reader.wake.set()
             await backoff.pause()
             self._writer.wake.set()
 
