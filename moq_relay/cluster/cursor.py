@@ -73,6 +73,8 @@ class Feed:
         """Who has announced all it has here -> in which generation."""
         self.admits: Callable[[str], bool] = lambda _node: True
         """Whether a node may be a member; the records of others are counted and skipped."""
+        self.revoked: Callable[[Sequence[str]], None] = lambda _words: None
+        """Told of each token that is taken back; raises ``ValueError`` for what is none."""
         self._owned: dict[str, set[str]] = {}
         self._pending: list[tuple[str, int, str]] = []
         self._changed = changed
@@ -270,6 +272,8 @@ class Feed:
             case "E":
                 _, node, generation = words[:3]
                 self._ended(decode(node), int(generation))
+            case "R":
+                self.revoked(words[1:])
             case "A":
                 pass
             case _:

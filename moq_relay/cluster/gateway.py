@@ -16,6 +16,7 @@ from typing import Any
 from moq_relay.cluster.channel import Channel, Words
 from moq_relay.cluster.keys import Shard
 from moq_relay.cluster.records import encode
+from moq_relay.cluster.revocations import are_entries
 from moq_relay.cluster.road import Connected, Lost, Message, Road, RoadEvent
 from moq_relay.cluster.rootroad import VERSION
 from moq_relay.cluster.scripts import OF_A_NODE, OPERATIONS
@@ -31,7 +32,7 @@ from moq_relay.sessions.streams import RequestStream
 
 logger = logging.getLogger(__name__)
 
-OF_MEMBERSHIP = frozenset({"register", "renew", "unregister"})
+OF_MEMBERSHIP = frozenset({"register", "renew", "unregister", "revoke", "revoked"})
 OF_A_SHARD = frozenset({"write", "drop", "audit", "lookup"})
 OF_ANY = frozenset({"attach", "delta", "snapshot"})
 """Scripts that a node may have run; to reap is a root's own business."""
@@ -42,8 +43,8 @@ FROM_NODE_BYTES = 16 << 20
 """Longest message of a node: an audit of all it has in one shard."""
 BACKLOG = 64 << 20
 """Bytes that a node may leave unacknowledged before it has to begin anew."""
-WRITE_WORDS = 4 + 6 * OPERATIONS + 1
-"""Arguments of a ``write`` with as many claims as one may have, and the end marker."""
+LONGEST = {"write": 4 + 6 * OPERATIONS + 1, "revoke": 3 * OPERATIONS}
+"""Words of a ``write`` with as many claims as one may have and the end marker; of a ``revoke``."""
 
 
 class Junction:
@@ -191,12 +192,14 @@ class Gateway:
         else:
             known = type(shard) is int and 0 <= shard < self._junction.connected.shards
             fits = known and script not in OF_MEMBERSHIP
-        if not fits or (script == "write" and len(args) > WRITE_WORDS):
+        if not fits or len(args) > LONGEST.get(script, len(args)):
             raise WireError(f"no {script} is like that")
         if script in OF_A_NODE:
             args = [encode(node), *args[1:]]
         if script == "attach" and not (len(args) == 1 and args[0].isascii() and args[0].isdigit()):
             raise WireError("no attach is like that")
+        if script == "revoke" and not are_entries(args):
+            raise WireError("no revoke is like that")
         return script, shard, args
 
 

@@ -9,6 +9,7 @@ a Redis Cluster would keep them in one slot. With the prefix ``moq``:
     moq:{m}:log          stream  id is the sequence, d the lines of the event
     moq:{m}:lease        zset    node -> end of its lease, milliseconds on Redis' clock
     moq:{m}:grave        hash    node -> generation: dead, and not yet dropped from every shard
+    moq:{m}:revoked      hash    jti:<hash> or sub:<hash> -> before until; see ``revocations``
     moq:{m}:feed         channel epoch sequence lines
 
     moq:{oN}:meta        hash    e, s, r as above; f:<node> generation and number of its last write;
@@ -50,7 +51,7 @@ class Keys:
             node: encoded name of the node it works for; "" where it works for none.
         """
         if shard is None:
-            names = ("meta", "nodes", "log", "lease", "grave")
+            names = ("meta", "nodes", "log", "lease", "grave", "revoked")
             return [f"{self.prefix}:{{m}}:{name}" for name in names]
         tag = f"{self.prefix}:{{o{shard}}}"
         return [f"{tag}:meta", f"{tag}:table", f"{tag}:log", f"{tag}:own:{node}"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moq_relay.cluster.keys import Shard
+from moq_relay.cluster.revocations import MOST, NOWHERE, Extent
 from moq_relay.cluster.road import Connected, Lost, Message, RoadEvent
 from moq_relay.errors import RegistryUnavailable
 
@@ -30,6 +31,7 @@ class _Feed:
     own: dict[str, dict[str, str]] = field(default_factory=dict)
     lease: dict[str, int] = field(default_factory=dict)
     grave: dict[str, str] = field(default_factory=dict)
+    revoked: dict[str, Extent] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -177,6 +179,28 @@ class MemoryStore:
         feed.lease.pop(node, None)
         feed.grave[node] = generation
         self._emit(feed, shard, f"X {node} {generation}")
+
+    def _revoke(self, feed: _Feed, shard: Shard, args: Args) -> Answer:
+        if "e" not in feed.meta:
+            return ["EPOCH"]
+        lines, refused = [], 0
+        for name, before, until in zip(args[::3], args[1::3], args[2::3], strict=True):
+            held = feed.revoked.get(name)
+            wide = Extent(int(before), int(until)).merged(held or NOWHERE)
+            if held is None and len(feed.revoked) >= MOST:
+                refused += 1
+            elif wide != held:
+                feed.revoked[name] = wide
+                lines.append(f"R {name} {wide.before} {wide.until}")
+        if lines:
+            self._emit(feed, shard, "\n".join(lines))
+        return ["OK", refused]
+
+    def _revoked(self, feed: _Feed, _shard: Shard, _args: Args) -> Answer:
+        now = self.clock()
+        feed.revoked = {name: one for name, one in feed.revoked.items() if one.until > now}
+        words = [(name, f"{one.before} {one.until}") for name, one in feed.revoked.items()]
+        return ["OK", [word for entry in words for word in entry]]
 
     # Claims.
 

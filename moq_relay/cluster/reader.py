@@ -25,8 +25,8 @@ class Reader:
         table: Table,
         call: Call,
         connected: Callable[[], bool],
-        changed: Callable[[Feed], None],
-        was_read: Callable[[], None],
+        read: Callable[[Feed, bool], None],
+        caught_up: Callable[[], None],
     ) -> None:
         """Nothing is read before ``run`` or ``poll``.
 
@@ -34,16 +34,16 @@ class Reader:
             table: the copy.
             call: asks the registry.
             connected: whether it can be asked now.
-            changed: called with each feed that was read and is of another epoch now.
-            was_read: called after each turn.
+            read: called with each feed that was read, and whether it is of another epoch now.
+            caught_up: called after each turn.
         """
         self.wake = asyncio.Event()
         """Set it when a feed is wanted, or the road came up."""
         self._table = table
         self._call = call
         self._connected = connected
-        self._changed = changed
-        self._was_read = was_read
+        self._read = read
+        self._caught_up = caught_up
 
     async def run(self) -> None:
         """Read what is wanted, each time it is woken, until cancelled."""
@@ -60,7 +60,7 @@ class Reader:
                 for feed in wanted:
                     tasks.create_task(self._resync(feed), name=f"registry-sync-{feed.shard}")
             self._table.changes.tell()
-            self._was_read()
+            self._caught_up()
             if self.behind():
                 await backoff.pause()
                 self.wake.set()
@@ -88,7 +88,6 @@ class Reader:
 
     async def _resync(self, feed: Feed) -> None:
         try:
-            if await feed.resync(self._call):
-                self._changed(feed)
+            self._read(feed, await feed.resync(self._call))
         except ClusterError as error:
             logger.debug("sync failed feed=%s reason=%s", feed.shard, error)

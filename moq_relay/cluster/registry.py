@@ -27,6 +27,7 @@ from moq_relay.cluster.onlooker import Onlooker
 from moq_relay.cluster.reader import MAX_BACKOFF_SECONDS, Reader
 from moq_relay.cluster.reaper import Reaper
 from moq_relay.cluster.records import Member, State, encode
+from moq_relay.cluster.revocations import Revocations
 from moq_relay.cluster.road import Connected, Looked, Lost, Message, Road, RoadEvent, ServerFacts
 from moq_relay.cluster.status import RegistrySettings, RegistryStatus
 from moq_relay.cluster.table import ClaimView, MemberView, Table
@@ -54,6 +55,7 @@ class Registry:
         clock: Callable[[], float] = time.monotonic,
         vouched_for: Callable[[str], bool] = lambda _node: False,
         instance: str | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         """Nothing is asked before ``run``. Without a name (``node`` "") it only looks on."""
         self.settings = settings = settings or RegistrySettings()
@@ -68,6 +70,9 @@ class Registry:
             clock=clock,
             redis_now=self.redis_clock.now,
         )
+        self.revocations = Revocations(self.redis_now) if revocations is None else revocations
+        """The tokens that were taken back, as far as is known here."""
+        self._table.members_feed.revoked = self.revocations.heard
         member = Member(
             node=node,
             generation=0,
@@ -98,7 +103,7 @@ class Registry:
         self._proven = clock()
         self._version = 0
         self._reader = Reader(
-            self._table, self._call, lambda: self._connected, self._epoch_changed, self._was_read
+            self._table, self._call, lambda: self._connected, self._was_read, self._caught_up
         )
         self._member_wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -183,7 +188,7 @@ class Registry:
             lost=self._lost,
             unknown_lines=odd.lines,
             unknown_fields=odd.fields,
-            malformed=odd.malformed,
+            malformed=odd.malformed + self.revocations.malformed,
             clock_error_seconds=self.redis_clock.error_seconds,
         )
 
@@ -244,6 +249,8 @@ class Registry:
                     tasks.create_task(endless(self._hold()), name="registry-hold")
                     tasks.create_task(endless(self._write()), name="registry-write")
                     tasks.create_task(endless(self._sweep()), name="registry-sweep")
+                    revoking = self.revocations.run(self._call, lambda: self._connected)
+                    tasks.create_task(endless(revoking), name="registry-revoke")
             finally:
                 self._tasks = None
                 await apart(self._leave(), "registry-leave")
@@ -293,11 +300,13 @@ class Registry:
         self._membership.outdated(generation)
         self._member_wake.set()
 
-    def _epoch_changed(self, feed: Feed) -> None:
-        if feed.shard is not None:
+    def _was_read(self, feed: Feed, anew: bool) -> None:
+        if feed.shard is None:
+            self.revocations.unsure()
+        elif anew:
             self._writer.unsure(feed.shard)
 
-    def _was_read(self) -> None:
+    def _caught_up(self) -> None:
         if not self._membership.settled:
             self._member_wake.set()
         if self._writer.pending():
@@ -351,10 +360,12 @@ class Registry:
         while True:
             await pause(self.settings.sweep)
             self._table.sweep(self._clock(), self._vouched_for)
+            self.revocations.sweep()
             if not self._connected:
                 continue
             if self._clock() >= audit_due:
                 audit_due = self._clock() + self.settings.audit / len(self._table.shards)
-                self._writer.next_turn()
+                if self._writer.next_turn() == 0:
+                    self.revocations.unsure()
             if self._road.straight:
                 await self._reaper.run(self._call)

@@ -12,14 +12,25 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-CHANGES = ("attach", "register", "renew", "unregister", "write", "reap", "drop", "canary")
+CHANGES = (
+    "attach",
+    "register",
+    "renew",
+    "unregister",
+    "write",
+    "reap",
+    "drop",
+    "canary",
+    "revoke",
+    "revoked",
+)
 LOOKS = ("delta", "snapshot", "audit", "lookup")
 
 OF_A_NODE = frozenset({"register", "renew", "unregister", "write", "drop", "audit"})
 """Scripts whose first argument is the node that they work for."""
 
 OPERATIONS = 64
-"""Claims and releases in one ``write``, at most."""
+"""Claims and releases in one ``write``, or entries in one ``revoke``, at most."""
 
 
 @dataclass(frozen=True, slots=True)

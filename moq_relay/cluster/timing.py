@@ -19,10 +19,12 @@ OF_SCRIPTS: dict[str, Kind] = {
     "renew": "renew",
     "write": "write",
     "drop": "write",
+    "revoke": "write",
     "delta": "read",
     "snapshot": "read",
     "lookup": "read",
     "audit": "read",
+    "revoked": "read",
 }
 """Kinds of calls; of scripts that are not here it is ``other``."""
 

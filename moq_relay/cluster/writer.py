@@ -145,13 +145,14 @@ class Writer:
             one.unsure, one.routine = True, False
         self.wake.set()
 
-    def next_turn(self) -> None:
-        """Audit the next shard, though nothing is known to be wrong with it."""
+    def next_turn(self) -> int:
+        """Audit the next shard, though nothing is known to be wrong with it; which that is."""
         self._turn = (self._turn + 1) % len(self._shards)
         shard = self._shards[self._turn]
         if not shard.unsure:
             shard.unsure = shard.routine = True
             self.wake.set()
+        return self._turn
 
     def pending(self) -> bool:
         """Whether the registry may differ from here."""

@@ -49,6 +49,8 @@ class World:
     """The same field."""
     publish: Callable[[Shard, str], None]
     """An event that no script emitted."""
+    forget_revoked: Callable[[], object]
+    """Lose all revocations, and nothing else."""
 
 
 @asynccontextmanager
@@ -74,6 +76,7 @@ async def memory_world(_directory: Path) -> AsyncIterator[World]:
         edit,
         lambda shard, field: table(shard).get(field),
         publish,
+        lambda: store._feeds[None].revoked.clear(),
     )
 
 
@@ -103,6 +106,7 @@ async def redis_world(directory: Path, *, binary: Callable[[], str] | None) -> A
             edit,
             read,
             lambda shard, text: client.publish(keys.channel(shard), text),
+            lambda: client.delete(keys.of(None, "")[-1]),
         )
 
 

@@ -1,5 +1,5 @@
 -- Put before every script that changes something.
--- KEYS: 1 meta  2 table (or nodes)  3 log  4 own (or lease)  5 grave, for the membership
+-- KEYS: 1 meta  2 table (or nodes)  3 log  4 own (or lease)  5 grave  6 revoked, for the membership
 -- ARGV: 1 channel  2 length of the log  3.. the script's own
 
 local function whole(number)

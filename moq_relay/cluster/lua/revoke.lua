@@ -1,0 +1,25 @@
+-- Take tokens back: entries only widen, and their order makes no difference.
+-- KEYS: 6 revoked   ARGV: 3.. name before until, each
+-- -> OK entries_without_room | EPOCH
+
+local MOST = 65536
+local meta = redis.call('HGET', KEYS[1], 'e')
+if not meta then return {'EPOCH'} end
+local lines, refused = {}, 0
+for i = 3, #ARGV, 3 do
+  local name, before, till = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local held = redis.call('HGET', KEYS[6], name)
+  if held then
+    local from, to = string.match(held, '^(%d+) (%d+)')
+    before, till = math.max(before, tonumber(from or '0')), math.max(till, tonumber(to or '0'))
+  end
+  local value = whole(before) .. ' ' .. whole(till)
+  if not held and redis.call('HLEN', KEYS[6]) >= MOST then
+    refused = refused + 1
+  elseif value ~= held then
+    redis.call('HSET', KEYS[6], name, value)
+    lines[#lines + 1] = 'R ' .. name .. ' ' .. value
+  end
+end
+if #lines > 0 then emit(meta, table.concat(lines, '\n')) end
+return {'OK', refused}
