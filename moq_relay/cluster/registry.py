@@ -192,6 +192,11 @@ class Registry:
             clock_error_seconds=self.redis_clock.error_seconds,
         )
 
+    @property
+    def hears_of_revocations(self) -> bool:
+        """Whether all that the registry has of them is known here, and more would be heard of."""
+        return self._connected and self.revocations.known
+
     def _isolated(self) -> str | None:
         if not self._connected:
             return f"the registry is unreachable: {self._why_lost}"

@@ -12,6 +12,7 @@ from moq_relay.daemon.tokens.claims import Claims, Rules, verify
 from moq_relay.daemon.tokens.jwk import Key, named_key
 from moq_relay.daemon.tokens.keyring import keyring
 from moq_relay.daemon.tokens.keys import Keyring
+from moq_relay.daemon.tokens.standing import Standing
 from moq_relay.daemon.values import Public
 from moq_relay.errors import Unauthorized, WireError
 from moq_relay.relay.access import Access, Holder
@@ -47,6 +48,7 @@ class Authority:
         rules: Rules | None = None,
         shared_token: bool = False,
         challenged: Callable[[str], bool] = lambda _challenge: False,
+        standing: Standing | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Take the settings.
@@ -56,6 +58,7 @@ class Authority:
             rules: what tokens have to say besides.
             shared_token: whether a token that names no node makes its bearer a node.
             challenged: whether a root was told that this process can answer a challenge.
+            standing: knows which tokens were taken back; without it none is.
             now: unix seconds, of the clock that those who sign tokens have too.
         """
         self._public = public or Public()
@@ -63,10 +66,13 @@ class Authority:
         self._rules = rules or Rules()
         self._shared_token = shared_token
         self._challenged = challenged
+        self._standing = standing
         self._now = now
 
     @classmethod
-    def of(cls, loaded: Loaded, challenged: Callable[[str], bool]) -> "Authority":
+    def of(
+        cls, loaded: Loaded, challenged: Callable[[str], bool], standing: Standing
+    ) -> "Authority":
         """That of a relay with these settings.
 
         Raises:
@@ -80,6 +86,7 @@ class Authority:
             rules=Rules(auth.issuer, auth.audience, auth.max_lifetime),
             shared_token=settings.cluster.shared_token,
             challenged=challenged,
+            standing=standing,
         )
 
     @property
@@ -147,7 +154,10 @@ class Authority:
         return grant(self._claims(token, await keys.look_up(kid)))
 
     def _claims(self, token: str, keys: Sequence[Key]) -> Claims:
-        return verify(token, keys, self._rules, self._now())
+        claims = verify(token, keys, self._rules, self._now())
+        if self._standing is not None:
+            self._standing.judge(claims)
+        return claims
 
     def _grant(
         self,
@@ -172,7 +182,9 @@ class Authority:
             local_only=local_only,
             expires=claims.expires,
             credential=claims.credential,
-            holder=Holder(claims.root or root.partition("/")[0], claims.token, claims.subject),
+            holder=Holder(
+                claims.root or root.partition("/")[0], claims.token, claims.subject, claims.issued
+            ),
         )
         if not access.publish and not access.subscribe and not cluster:
             raise Unauthorized(

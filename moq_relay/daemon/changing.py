@@ -31,15 +31,15 @@ def main(
     """
     asked = _parse(arguments)
     base = base_url(asked.internal, environment)
-    token = _token(asked.token_file, environment)
+    secret = token(asked.token_file, environment)
     if asked.command == "uncordon":
-        _post(base, "/uncordon", token, {})
+        post(base, "/uncordon", secret, {})
         sys.stdout.write("the relay serves again\n")
         return 0
     body: dict[str, Any] = {"stay": True} if asked.stay else {}
     if asked.deadline is not None:
         body["deadline"] = asked.deadline
-    _follow(base, _post(base, "/drain", token, body), pause)
+    _follow(base, post(base, "/drain", secret, body), pause)
     return 0
 
 
@@ -59,24 +59,34 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _token(file: str | None, environment: Mapping[str, str]) -> str:
-    """By which the relay lets itself be changed; never on the command line, where all see it."""
-    if file is None and (token := environment.get(TOKEN)):
-        return token
+def token(file: str | None, environment: Mapping[str, str]) -> str:
+    """By which the relay lets itself be changed; never on the command line, where all see it.
+
+    Raises:
+        ConfigError: there is none, or its file cannot be read.
+    """
+    if file is None and (found := environment.get(TOKEN)):
+        return found
     file = file or environment.get(TOKEN_FILE)
     if not file:
         raise ConfigError(f"the relay's internal.token is needed: --token-file FILE, or {TOKEN}")
     try:
-        token = Path(file).read_text(encoding="utf-8").strip()
+        found = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{file}: cannot be read: {str(reason).lower()}") from error
-    if not token:
+    if not found:
         raise ConfigError(f"{file}: is empty")
-    return token
+    return found
 
 
-def _post(base: str, path: str, token: str, body: Mapping[str, Any]) -> Facts:
+def post(base: str, path: str, token: str, body: Mapping[str, Any]) -> Facts:
+    """Have a change made; what the relay says of it.
+
+    Raises:
+        ConfigError: the token is none.
+        Unanswered: the relay does not answer, or refuses.
+    """
     # The library would say what it cannot send, which nobody should see.
     if not (token.isascii() and token.isprintable()):
         raise ConfigError("the token has characters that no header can carry")

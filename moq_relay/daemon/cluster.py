@@ -31,6 +31,7 @@ from moq_relay.cluster.records import Member
 from moq_relay.cluster.redis import RedisRoad
 from moq_relay.cluster.regions import OTHER, Regions
 from moq_relay.cluster.registry import Registry
+from moq_relay.cluster.revocations import Revocations
 from moq_relay.cluster.road import Road
 from moq_relay.cluster.rootroad import SILENCE_SECONDS, RootRoad
 from moq_relay.cluster.roundtrips import Method, RoundTrips, Way
@@ -58,6 +59,7 @@ class Cluster:
         dial: Dial,
         challenges: Challenges,
         extensions: MutableMapping[int, Extension],
+        revocations: Revocations | None = None,
     ) -> None:
         """Nothing is started or dialled before ``run``.
 
@@ -68,6 +70,7 @@ class Cluster:
             dial: reaches other nodes.
             challenges: what this node can answer to who asks whether it is itself.
             extensions: of the sessions' context; gets what nodes say to each other.
+            revocations: the tokens that were taken back, shared with all nodes.
 
         Raises:
             ConfigError: its own registry cannot be started.
@@ -101,6 +104,7 @@ class Cluster:
             settings=part.times,
             vouched_for=self._vouched_for,
             instance=instance,
+            revocations=revocations,
         )
         self._load: int | None = None
         self.registry.table.admit(part.destinations().admits)

@@ -121,6 +121,11 @@ LogFormat = Annotated[
     BeforeValidator(values.one_of(("text", "json"), {})),
     Form("`text` or `json`"),
 ]
+OpenOrClosed = Annotated[
+    Literal["open", "closed"],
+    BeforeValidator(values.one_of(("open", "closed"), {})),
+    Form("`open` or `closed`"),
+]
 Addresses = Annotated[
     Literal["full", "prefix", "none"],
     BeforeValidator(values.one_of(addresses.MODES, {})),

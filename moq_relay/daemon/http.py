@@ -13,7 +13,7 @@ from aiohttp import web
 from moq_relay.cluster.targets import TOKEN
 from moq_relay.daemon.auth import Authority, bearer
 from moq_relay.daemon.demo import CLOCK, PATH, RATE, SCENE
-from moq_relay.daemon.expiry import REASON
+from moq_relay.daemon.tokens.standing import EXPIRED
 from moq_relay.daemon.values import loopback
 from moq_relay.daemon.web.connections import Answering
 from moq_relay.daemon.web.requests import EVERYWHERE, Requests
@@ -191,7 +191,7 @@ class PublicHttp:
                 return await getting
         except TimeoutError as error:
             if left <= self._fetch_seconds:
-                raise Unauthorized(REASON) from error
+                raise Unauthorized(EXPIRED) from error
             text = f"the group was not complete within {self._fetch_seconds:g} s\n"
             raise web.HTTPGatewayTimeout(text=text) from error
 

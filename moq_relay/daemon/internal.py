@@ -4,15 +4,14 @@ What may be changed is in ``Changes``.
 """
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from moq_relay.daemon import exposition
 from moq_relay.daemon.changes import Changes
-from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.hosts import Hosts
 from moq_relay.daemon.http import page
 from moq_relay.daemon.live import Live
@@ -33,6 +32,13 @@ PAGE = {
 }
 """The page has all it needs from here, and nobody may put it into another one."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Served(Protocol):
+    """Answers of its own."""
+
+    def add_to(self, app: web.Application, changes: Changes | None) -> None:
+        """Serve them; what they change is changed through ``changes``."""
 
 
 class Readiness:
@@ -57,7 +63,7 @@ class InternalHttp:
         hosts: Hosts,
         *,
         changes: Changes | None = None,
-        geo: GeoHttp | None = None,
+        others: Sequence[Served] = (),
     ) -> None:
         self._registry = registry
         self._readiness = readiness
@@ -65,7 +71,7 @@ class InternalHttp:
         self._live = live
         self._hosts = hosts
         self._changes = changes
-        self._geo = geo
+        self._others = others
 
     def application(self) -> web.Application:
         """All routes, ready to be served."""
@@ -86,8 +92,8 @@ class InternalHttp:
             app.router.add_get(f"/page/{script}", page(script, "text/javascript", PAGE))
         if self._changes is not None:
             self._changes.add_to(app)
-        if self._geo is not None:
-            self._geo.add_to(app, self._changes)
+        for other in self._others:
+            other.add_to(app, self._changes)
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:

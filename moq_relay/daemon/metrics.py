@@ -23,6 +23,7 @@ from moq_relay.daemon.cluster_metrics import CLUSTER
 from moq_relay.daemon.readings import C, Family, G, H, Readings, Sample, by_label, from_zero, one
 from moq_relay.daemon.region_metrics import REGIONAL
 from moq_relay.daemon.saturation import RESOURCES, WINDOW
+from moq_relay.daemon.token_metrics import TOKENS
 from moq_relay.daemon.viewer_metrics import TRANSPORTS, VIEWERS
 from moq_relay.daemon.watched import REFUSED, TAKEN
 from moq_relay.errors import RequestError
@@ -333,7 +334,7 @@ RELAY: tuple[Family, ...] = (
     ),
 )
 
-FAMILIES = (*RELAY, *VIEWERS, *CLUSTER, *REGIONAL)
+FAMILIES = (*RELAY, *TOKENS, *VIEWERS, *CLUSTER, *REGIONAL)
 
 CONSTANT_LABEL = "relay_region"
 """On every sample: the ``cluster.region`` of the relay itself."""

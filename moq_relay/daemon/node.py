@@ -16,7 +16,8 @@ from moq_relay import __version__
 from moq_relay.cluster.dialling import Dialler
 from moq_relay.cluster.joining import Challenges
 from moq_relay.cluster.membership import NAME_TAKEN
-from moq_relay.daemon import bounds, changes, clustering, metrics, sockets, welcome
+from moq_relay.cluster.revocations import Revocations
+from moq_relay.daemon import bounds, changes, clustering, doors, metrics, sockets, welcome
 from moq_relay.daemon.auth import OPEN, Authority
 from moq_relay.daemon.certificates import Certificates
 from moq_relay.daemon.certified import by_certificate
@@ -26,7 +27,6 @@ from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
 from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.drain import Drain
-from moq_relay.daemon.expiry import end_expired
 from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.guard import Guard
 from moq_relay.daemon.guests import Guests, doorkeeper
@@ -37,11 +37,13 @@ from moq_relay.daemon.linefile import LineFile
 from moq_relay.daemon.live import Live
 from moq_relay.daemon.notify import Manager
 from moq_relay.daemon.readings import LAG_BUCKETS, Readings
+from moq_relay.daemon.revocation_http import RevocationHttp
 from moq_relay.daemon.saturation import Saturation
 from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.tokens.standing import Standing
 from moq_relay.daemon.topology import Topology
 from moq_relay.daemon.usage import Ledger
-from moq_relay.daemon.values import Address, Listener
+from moq_relay.daemon.values import Address
 from moq_relay.daemon.views import Views
 from moq_relay.daemon.web.serving import serving
 from moq_relay.errors import ConfigError
@@ -53,8 +55,6 @@ from moq_relay.sessions.context import Context, Extension
 from moq_relay.sessions.experience import Experience
 from moq_relay.sessions.host import Host
 from moq_relay.transports.quic import listener as quic
-from moq_relay.transports.quic.endpoint import Limits as QuicLimits
-from moq_relay.wire.lite.versions import VERSIONS
 
 TICK_SECONDS = 0.25
 SWEEP_TICKS = 4
@@ -75,7 +75,9 @@ class Node:
         self._certificates = certificates
         self._counters = Counters()
         challenges = Challenges()
-        self._authority = Authority.of(loaded, challenges.__contains__)
+        revocations = Revocations(time.time)
+        self._standing = Standing(revocations, settings.auth.revocation, self._in_touch)
+        self._authority = Authority.of(loaded, challenges.__contains__, self._standing)
         self._cluster: Cluster | None = None
         self.origin = Origin(
             1 + secrets.randbelow(2**62 - 1),
@@ -115,6 +117,7 @@ class Node:
                 dial=dialler,
                 challenges=challenges,
                 extensions=extensions,
+                revocations=revocations,
             )
             experience.region_of = self._cluster.region_of
             self._cluster.regions.on_gone(experience.forget)
@@ -127,6 +130,7 @@ class Node:
         )
         self._changes = Changes(changes.token(loaded), self._drain, settings.drain.deadline)
         self._geo = GeoHttp(self._cluster)
+        self._revoking = RevocationHttp(revocations, self._cluster)
         self._lag = Histogram(LAG_BUCKETS)
         self._listeners: list[quic.Listener] = []
         self._doors: list[Door] = []
@@ -180,9 +184,12 @@ class Node:
         # The first here, so the last there: every session has its line then.
         stack.callback(self._lines.close)
         for entry in self._settings.server.listen:
-            for listener in await self._listen(entry):
+            for listener, door in await doors.listen(
+                entry, self._loaded, self._certificates, self._host, self._guard
+            ):
                 stack.callback(listener.close)
                 self._listeners.append(listener)
+                self._doors.append(door)
         demo = self._settings.demo
         public = PublicHttp(
             self.origin,
@@ -206,13 +213,20 @@ class Node:
             session_lines=self._lines.counts,
             drain=self._drain,
             http=self._guard.connections,
+            standing=self._standing,
         )
         views = Views(self.origin, self._cluster)
         live = Live(Topology(views, readings).look)
         hosts = Hosts.of(self._settings)
         registry = metrics.registry(readings)
         internal = InternalHttp(
-            registry, self._readiness, views, live, hosts, changes=self._changes, geo=self._geo
+            registry,
+            self._readiness,
+            views,
+            live,
+            hosts,
+            changes=self._changes,
+            others=[self._geo, self._revoking],
         )
         web_http = await self._serve_http(
             stack, "web.http", self._settings.web.http.listen, public.application()
@@ -227,41 +241,6 @@ class Node:
         for name, opened in (("web.http", web_http), ("internal", inside)):
             for one in opened:
                 log.info("listening %s=%s", name, _bound(one))
-
-    async def _listen(self, entry: Listener) -> list[quic.Listener]:
-        where = self._loaded.where("server.listen")
-        names = entry.versions or self._settings.server.version
-        versions = [v for v in VERSIONS if not names or v.name in names]
-        limits = QuicLimits(handshake_seconds=self._settings.limits.handshake_seconds)
-        opened: list[quic.Listener] = []
-        failed: list[tuple[Address, OSError]] = []
-        for address in await sockets.resolve(entry.address, where):
-            try:
-                listener = await quic.listen(
-                    address.host,
-                    address.port,
-                    credentials=self._certificates.credentials,
-                    accept=self._host.acceptor(versions),
-                    protocols=[version.alpn for version in versions],
-                    limits=limits,
-                    failed=self._guard.handshake_failed,
-                    peers=self._certificates.peers,
-                    retry_above=self._settings.limits.handshakes_pending,
-                    gate=self._guard.gate,
-                )
-            except ConfigError as error:
-                if not isinstance(error.__cause__, OSError):
-                    raise
-                failed.append((address, error.__cause__))
-                continue
-            opened.append(listener)
-            self._doors.append(Door(listener.port, tuple(v.name for v in versions)))
-        serious = sockets.first_problem(failed) or (failed[0] if not opened else None)
-        if serious is not None:
-            for listener in opened:
-                listener.close()
-            raise sockets.problem(where, "UDP", *serious) from serious[1]
-        return opened
 
     async def _serve_http(
         self,
@@ -320,7 +299,7 @@ class Node:
                 await asyncio.sleep(TICK_SECONDS)
                 self._lag.observe(max(0.0, loop.time() - due))
                 self._ledger.turn(self._host.sessions)
-                end_expired(self._host.sessions, time.time())
+                self._standing.end(self._host.sessions, time.time())
             self.origin.sweep(time.monotonic())
             self._clients.turn()
             self._saturation.turn()
@@ -346,6 +325,9 @@ class Node:
 
     def _stamp(self) -> float:
         return 0.0 if self._cluster is None else self._cluster.registry.redis_now()
+
+    def _in_touch(self) -> bool:
+        return self._cluster is None or self._cluster.registry.hears_of_revocations
 
     async def _resolve(self, path: str) -> None:
         assert self._cluster is not None

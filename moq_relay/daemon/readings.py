@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.drain import Drain
+from moq_relay.daemon.tokens.standing import Standing
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
@@ -63,6 +64,7 @@ class Readings:
     drain: Drain | None = None
     http: Mapping[str, Sized] = field(default_factory=dict)
     """Connections by the listener."""
+    standing: Standing | None = None
 
     @property
     def node(self) -> str:

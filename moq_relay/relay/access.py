@@ -15,6 +15,8 @@ class Holder:
     """Hash of the token's own name, ``jti``."""
     subject: str | None = None
     """Hash of whom the token was made for, ``sub``."""
+    issued: float | None = None
+    """When it was signed, ``iat``, in unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)

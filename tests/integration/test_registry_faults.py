@@ -132,6 +132,9 @@ async def settle(
         await until(lambda: not world.differences(), seconds=6, every=0.05)
     except AssertionError:
         pytest.fail(f"{name} (seed {SEED}): {world.differences()}\n{world.standing()}")
+    _, kept = await world.stations[0].road.call("revoked", None, [])
+    assert {name.removeprefix("jti:") for name in kept[::2]} >= set(world.revoked)
+    assert world.revoked, "nobody was revoked"
     figures = {name: world.total(name) for name in ("gaps", "deltas", "snapshots", "epoch_changes")}
     print(
         f"{name}: seed {SEED}, lag {world.longest_lag:.2f} s, ghost {world.longest_ghost:.2f} s, "

@@ -12,6 +12,7 @@ from typing import Any
 
 from moq_relay.cluster.redis import RedisRoad
 from moq_relay.cluster.registry import Registry
+from moq_relay.cluster.revocations import Revocation
 from moq_relay.cluster.road import Message, RoadEvent
 from tests.contract.roads import FaultyRoad
 
@@ -87,6 +88,13 @@ class Station:
         self.world.gone[path, self.name] = time.monotonic()
         self.registry.release(path)
 
+    def revoke(self, digest: str) -> None:
+        self.world.revoked[digest] = self.name, time.monotonic()
+        self.registry.revocations.add(Revocation("jti", digest))
+
+    def knows_revoked(self, digest: str) -> bool:
+        return self.registry.revocations.covers(digest, None, None)
+
     def claims_changed(self, path: str) -> None:
         before = self.sees.get(path, frozenset())
         now = frozenset(view.claim.node for view in self.registry.claims(path))
@@ -118,6 +126,8 @@ class Oracle:
         self.stations: list[Station] = []
         self.born: dict[Pair, float] = {}
         self.gone: dict[Pair, float] = {}
+        self.revoked: dict[str, tuple[str, float]] = {}
+        """Token -> the node that took it back, and when."""
         self.vanished: list[tuple[str, str, str]] = []
         """Known claims of live owners that a node stopped to know, even for a moment."""
         self.longest_lag = 0.0
@@ -162,7 +172,11 @@ class Oracle:
         self.longest_lag = self.longest_ghost = 0.0
 
     def dead(self, station: Station) -> None:
-        """All that a station published is gone from now on."""
+        """All that a station published is gone from now on, and what only it may know is lost."""
+        late = time.monotonic() - 1.0
+        for digest, (node, when) in tuple(self.revoked.items()):
+            if node == station.name and when >= late:
+                del self.revoked[digest]
         for path in station.published:
             self.gone[path, station.name] = time.monotonic()
 
@@ -181,6 +195,9 @@ class Oracle:
                 self.one_change(self.chance.choice(living))
 
     def one_change(self, station: Station) -> None:
+        if self.chance.random() < 0.02:
+            self._number += 1
+            station.revoke(f"{self._number:032x}")
         if len(station.published) > 20 and self.chance.random() < 0.5:
             station.unpublish(self.chance.choice(sorted(station.published)))
             return
@@ -197,7 +214,10 @@ class Oracle:
             station.publish(f"acme{self._number % 37}/room {self._number}")
 
     def differences(self) -> list[str]:
-        """Where a node's table is not the union of {(path, node, since)}; empty at the end."""
+        """Where a node's table is not the union of {(path, node, since)}; empty at the end.
+
+        Nor may a node lack a token that was taken back anywhere.
+        """
         wanted = {
             (path, station.name, station.registry.own_since(path))
             for station in self.stations
@@ -208,6 +228,9 @@ class Oracle:
         for station in self.stations:
             if station.alive and (wrong := station.table() ^ wanted):
                 found.append(f"{station.name}: {len(wrong)} wrong, as {sorted(wrong, key=str)[:3]}")
+            unknown = [d for d in self.revoked if not station.knows_revoked(d)]
+            if station.alive and unknown:
+                found.append(f"{station.name}: not known to be taken back: {unknown[:3]}")
         return found
 
     def standing(self) -> str:

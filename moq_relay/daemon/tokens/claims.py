@@ -40,6 +40,8 @@ class Claims:
     """Hash of ``jti``."""
     subject: str | None = None
     """Hash of ``sub``."""
+    issued: float | None = None
+    """``iat``, unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +188,14 @@ def _claims(said: dict[str, Any], credential: str) -> Claims:
         expires=_moment(said, "exp"),
         credential=credential,
         root=whole,
-        token=_hashed(said.get("jti")),
-        subject=_hashed(said.get("sub")),
+        token=digest(said.get("jti")),
+        subject=digest(said.get("sub")),
+        issued=_moment(said, "iat"),
     )
 
 
-def _hashed(name: Any) -> str | None:
-    """What stands for a name in the lines of sessions; None where there is none."""
+def digest(name: Any) -> str | None:
+    """What stands for a ``jti`` or ``sub`` outside of its token; None where there is none."""
     if not isinstance(name, str) or not name:
         return None
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]

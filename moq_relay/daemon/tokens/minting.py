@@ -22,6 +22,7 @@ from jwt import algorithms
 
 from moq_relay.cluster.address import node_url
 from moq_relay.daemon import values
+from moq_relay.daemon.tokens import revoking
 from moq_relay.daemon.tokens.claims import Rules, verify
 from moq_relay.daemon.tokens.jwk import KINDS, Key, parse, read_text, usable_kid
 from moq_relay.errors import ConfigError, Unauthorized
@@ -44,7 +45,9 @@ moq-relay token sign --key FILE [--root PATH] [--publish PATH …] [--subscribe 
                      [--expires TIME] [--issued TIME] [--not-before TIME]
                      [--cluster] [--node URL] [--issuer TEXT] [--audience TEXT …]
                      [--token-id TEXT] [--subject TEXT]
-moq-relay token verify --key FILE [--in FILE] [--issuer TEXT] [--audience TEXT …]"""
+moq-relay token verify --key FILE [--in FILE] [--issuer TEXT] [--audience TEXT …]
+moq-relay token revoke --in FILE | --token-id TEXT … | --subject TEXT … [--issued-until TIME]
+                       [--expires TIME] [--internal URL] [--token-file FILE]"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,17 +55,21 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"token: {message.removeprefix('argument ')}\n{USAGE}")
 
 
-def main(arguments: Sequence[str], _environment: Mapping[str, str]) -> int:
-    """Make a key, sign or verify a token; the exit code, 1 for a token that is not valid.
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Make a key, sign, verify or take back a token; the exit code, 1 for one that is not valid.
 
     Raises:
         ConfigError: it can't be done; the text says why, and no key was written.
+        Unanswered: the relay that should take it back did not.
     """
     asked = _parse(arguments)
     if asked.command == "generate":
         _generate(asked)
     elif asked.command == "sign":
         _say(_sign(asked))
+    elif asked.command == "revoke":
+        token = None if asked.token is None else _read(asked.token)
+        return revoking.run(asked, token, environment)
     else:
         return _verify(asked)
     return 0
@@ -76,6 +83,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         return commands.add_parser(name, add_help=False, allow_abbrev=False)
 
     generate, sign, check = command("generate"), command("sign"), command("verify")
+    revoke = command("revoke")
     generate.add_argument("--algorithm", default="HS256", choices=list(KINDS))
     generate.add_argument("--id")
     for one, other in (("--out", "--out-dir"), ("--public", "--public-dir")):
@@ -96,6 +104,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     for flag in ("--node", "--token-id", "--subject"):
         sign.add_argument(flag)
     check.add_argument("--in", dest="token", default=STREAM)
+    revoke.add_argument("--in", dest="token")
+    for flag in ("--token-id", "--subject"):
+        revoke.add_argument(flag, action="append", default=[])
+    for flag in ("--issued-until", "--expires"):
+        revoke.add_argument(flag, type=_moment)
+    for flag in ("--internal", "--token-file"):
+        revoke.add_argument(flag)
     return parser.parse_args(list(arguments[1:]))
 
 
