@@ -22,7 +22,7 @@ ABOUT = """\
   moq-relay drain              ask all who are at a running relay to go elsewhere, and end it
   moq-relay uncordon           let it serve again
   moq-relay certs init         a private authority; issue NAME …, renew: its certificates
-  moq-relay token generate     a key for tokens; sign, verify: a token (docs/auth.md)
+  moq-relay token generate     a key for tokens; sign, verify, revoke: a token (docs/auth.md)
   moq-relay bench --capacity   how many viewers one relay serves on this machine
 
 nodes, origins and routes ask the relay at --internal URL (http://127.0.0.1:9101), and take --json.

@@ -14,7 +14,7 @@ from tests.chaos.store import Store
 
 SHARDS = range(16)
 KEYS = Keys()
-META, NODES, LOG, LEASE, GRAVE = KEYS.of(None, "")
+NODES = KEYS.of(None, "")[1]
 
 
 @asynccontextmanager

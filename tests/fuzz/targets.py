@@ -12,7 +12,7 @@ from typing import Any
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 
-from moq_relay.cluster import address, records
+from moq_relay.cluster import address, records, revocations
 from moq_relay.cluster.records import Oddities
 from moq_relay.daemon import auth
 from moq_relay.daemon.auth import Authority
@@ -266,6 +266,10 @@ def _records(data: bytes) -> None:
     list(records.read_claims("a/b", text, odd))
     records.read_member("https://one.example/", text, odd)
     assert records.decode(records.encode(text)) == text
+    taken = revocations.Revocations(lambda: 1e9)
+    with suppress(ValueError):
+        taken.heard(text.split(" "))
+    revocations.are_entries(text.split(" "))
 
 
 def _nodes(data: bytes) -> None:
@@ -426,7 +430,7 @@ TARGETS = (
             )
         ],
         [
-            *_parsing(claims, "_object", "_judge", "_moment", "_claims", "_hashed", "_prefixes"),
+            *_parsing(claims, "_object", "_judge", "_moment", "_claims", "digest", "_prefixes"),
         ],
     ),
     Target(
@@ -479,6 +483,8 @@ TARGETS = (
                     ),
                 )
             ),
+            b"jti:" + b"ab" * 16 + b" 99999999999 1800000000",
+            b"sub:" + b"12" * 16 + b" 1800000000 5 sub:" + b"12" * 16 + b" 0 0",
             b"7 i up eu 3 - 1.0 1 x,y 91,0 1000",
             b"7 i up eu 3 - 1.0 1 - 1,2,3 x",
         ],
@@ -487,6 +493,9 @@ TARGETS = (
             records.Claim.read,
             records.Member.read,
             records.Offer.read,
+            revocations.are_entries,
+            revocations._read,
+            revocations.Revocations.heard,
         ],
     ),
     Target(
