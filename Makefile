@@ -28,6 +28,8 @@ rights: venv    ## every token at every path, by every transport and version, ag
 	@$(BIN)/python -m tests.rights $(ARGS)
 
 fuzz: venv      ## ten million cases at each parser of what comes from outside; ARGS="--cases N --only NAME"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
+	  --requirement tests/fuzz/requirements.lock || echo 'atheris does not install here; going on without it'
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 venv:
