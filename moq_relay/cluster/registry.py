@@ -371,6 +371,6 @@ class Registry:
             if self._clock() >= audit_due:
                 audit_due = self._clock() + self.settings.audit / len(self._table.shards)
                 if self._writer.next_turn() == 0:
-                    self.revocations.unsure()
+                    self.revocations.next_turn()
             if self._road.straight:
                 await self._reaper.run(self._call)

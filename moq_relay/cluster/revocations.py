@@ -28,6 +28,8 @@ FOREVER = 99_999_999_999
 """As a second: later than any token's."""
 MOST = 65_536
 """Entries that the registry, and a node, keep; the scripts have the same number."""
+READ_AT_ONCE = 1_000
+"""Entries up to which all are read whenever it is time for that; above, more rarely."""
 MAX_BACKOFF_SECONDS = 1.0
 
 _NAME = re.compile(r"(jti|sub):[0-9a-f]{32}")
@@ -81,6 +83,9 @@ class Revocations:
         self._entries: dict[str, Extent] = {}
         self._dirty: set[str] = set()
         self._unsure = True
+        self._turns = 0
+        self._soonest = FOREVER
+        """Second before which no entry ends."""
         self._wake = asyncio.Event()
 
     # What it says.
@@ -132,17 +137,28 @@ class Revocations:
         self._unsure = True
         self._wake.set()
 
+    def next_turn(self) -> None:
+        """It is time to compare, though nothing is known to be wrong."""
+        self._turns += 1
+        if self._turns * READ_AT_ONCE >= len(self._entries):
+            self._turns = 0
+            self.unsure()
+
     def sweep(self) -> None:
         """Let go of those whose tokens have all ended."""
         now = self._clock()
+        if now < self._soonest:
+            return
         for name in [name for name, extent in self._entries.items() if extent.until <= now]:
             del self._entries[name]
             self._dirty.discard(name)
+        self._soonest = min((extent.until for extent in self._entries.values()), default=FOREVER)
 
     def _merge(self, name: str, extent: Extent) -> bool:
         """Whether that changed anything."""
         before = self._entries.get(name, NOWHERE)
         self._entries[name] = now = before.merged(extent)
+        self._soonest = min(self._soonest, now.until)
         return now != before
 
     def _take(self, name: str, theirs: Extent) -> None:
