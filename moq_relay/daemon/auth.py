@@ -90,6 +90,11 @@ class Authority:
         )
 
     @property
+    def keys(self) -> Keyring | None:
+        """Which verify tokens; None: tokens are refused."""
+        return self._keys
+
+    @property
     def refuses_all(self) -> bool:
         """Whether nobody may do anything."""
         return self._keys is None and not self._public.publish and not self._public.subscribe

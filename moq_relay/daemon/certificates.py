@@ -74,6 +74,10 @@ class Certificates:
         ends = self.expires_at if own is None else min(self.expires_at, own.expires_at)
         return ends.timestamp()
 
+    def refused(self) -> int:
+        """How many settings of theirs name files that cannot be used as they are now."""
+        return sum(watched.refused for watched in self._watched)
+
     def turn(self) -> None:
         """Look whether something has to be taken or renewed; called about once a second."""
         for watched in self._watched:

@@ -24,8 +24,8 @@ from moq_relay.daemon.readings import C, Family, G, H, Readings, Sample, by_labe
 from moq_relay.daemon.region_metrics import REGIONAL
 from moq_relay.daemon.saturation import RESOURCES, WINDOW
 from moq_relay.daemon.token_metrics import TOKENS
+from moq_relay.daemon.trust_metrics import TRUST
 from moq_relay.daemon.viewer_metrics import TRANSPORTS, VIEWERS
-from moq_relay.daemon.watched import REFUSED, TAKEN
 from moq_relay.errors import RequestError
 from moq_relay.relay.histogram import Histogram
 from moq_relay.wire.lite.versions import VERSIONS
@@ -295,22 +295,6 @@ RELAY: tuple[Family, ...] = (
         ("reason",),
     ),
     Family(
-        "moq_relay_certificate_expiry_timestamp_seconds",
-        G,
-        "When the certificate ends, of several the first (`client.tls.cert` is one), seconds since "
-        "1970.",
-        lambda node: one(node.expiry()),
-        join=min,
-    ),
-    Family(
-        "moq_relay_certificate_reloads",
-        C,
-        "Changes of the files of certificates: `taken`, or `refused`, because they cannot be used; "
-        "the old ones stay then, and the log says why.",
-        lambda node: by_label(node.reloads, (TAKEN, REFUSED)),
-        ("outcome",),
-    ),
-    Family(
         "moq_relay_loop_lag_seconds",
         H,
         "How late the event loop comes to what is due: above 0.05 the process is overloaded.",
@@ -334,7 +318,7 @@ RELAY: tuple[Family, ...] = (
     ),
 )
 
-FAMILIES = (*RELAY, *TOKENS, *VIEWERS, *CLUSTER, *REGIONAL)
+FAMILIES = (*RELAY, *TRUST, *TOKENS, *VIEWERS, *CLUSTER, *REGIONAL)
 
 CONSTANT_LABEL = "relay_region"
 """On every sample: the ``cluster.region`` of the relay itself."""

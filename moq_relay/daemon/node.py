@@ -206,6 +206,8 @@ class Node:
             census=lambda: [listener.live() for listener in self._listeners],
             expiry=self._certificates.expiry,
             reloads=self._certificates.reloads,
+            files_refused=self._certificates.refused,
+            keys=self._authority.keys,
             cluster=self._cluster,
             experience=self._context.experience,
             sessions=lambda: self._host.sessions,

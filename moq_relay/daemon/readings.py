@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.drain import Drain
+from moq_relay.daemon.tokens.keys import Keyring
 from moq_relay.daemon.tokens.standing import Standing
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
@@ -52,6 +53,10 @@ class Readings:
     """When the certificate ends, seconds since 1970."""
     reloads: Mapping[str, float] = field(default_factory=dict)
     """New files of certificates, by what became of them."""
+    files_refused: Callable[[], int] = int
+    """Settings of certificates whose files cannot be used as they are now."""
+    keys: Keyring | None = None
+    """Which verify tokens; None: there are none."""
     cluster: Cluster | None = None
     """Its part in one; None while it stands alone."""
     experience: Experience = field(default_factory=Experience)

@@ -51,6 +51,8 @@ class Watched:
         self._changed_at: float | None = None
         """None: what they hold was taken."""
         self._told = False
+        self.refused = False
+        """Whether what they hold cannot be used, and what was there before them is in use."""
 
     def turn(self) -> None:
         """Look whether they changed; called about once a second."""
@@ -69,12 +71,13 @@ class Watched:
         # What was read in the middle of a change is looked at again.
         if self._signature() == found:
             self._changed_at = None
+            self.refused = False
             self._counted[TAKEN] += 1
             log.info("files taken name=%s %s", self._name, taken)
 
     def _refuse(self, changed_at: float, error: ConfigError) -> None:
         if not self._told and self._clock() - changed_at >= SETTLE_SECONDS:
-            self._told = True
+            self._told = self.refused = True
             self._counted[REFUSED] += 1
             log.error("new files refused, the old ones stay name=%s reason=%s", self._name, error)
 

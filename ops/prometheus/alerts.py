@@ -283,6 +283,20 @@ def _node(w: Windows) -> Iterator[Alert]:
             "The certificate of {{ $labels.instance }} ends in {{ $value | humanizeDuration }}.",
         )
     yield Alert(
+        "MoqCertificateRefused",
+        "ticket",
+        "5 minutes",
+        "moq_relay_certificate_files_refused > 0",
+        "New files of {{ $labels.instance }}'s certificates can't be used; the old ones go on.",
+    )
+    yield Alert(
+        "MoqKeysStale",
+        "ticket",
+        "10 minutes",
+        "moq_relay_keys_stale_seconds > 0",
+        "{{ $labels.instance }} could not read its keys anew for {{ $value | humanizeDuration }}.",
+    )
+    yield Alert(
         "MoqAuthRefusals",
         "ticket",
         "5 minutes",

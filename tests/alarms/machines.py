@@ -4,9 +4,15 @@ import asyncio
 import datetime
 import os
 import resource
+import shutil
 import signal
 from contextlib import AsyncExitStack
 
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from moq_relay.daemon.tokens.places import SHORTEST
+from moq_relay.daemon.watched import SETTLE_SECONDS
 from moq_relay.transports.tls import generate
 from moq_relay.wire.lite.versions import LITE_06
 from ops.prometheus.alerts import DAYS_TO_RENEW, FULL_SHARE, SATURATED_SHARE
@@ -18,6 +24,8 @@ from tests.support.own_client import connected
 FILES = 100
 SESSIONS = 25
 STANDS_SECONDS, RUNS_SECONDS = 0.15, 0.20
+LOOKS_SECONDS = 1.0
+"""How often a relay looks at its files, and whether keys are due."""
 STARTED_SECONDS = 5.0
 """A relay's start on a machine that does everything at once."""
 
@@ -106,3 +114,45 @@ async def certificate_ends(world: World) -> None:
 )
 async def certificate_ends_today(world: World) -> None:
     await certified(world, datetime.timedelta(hours=12))
+
+
+@fault(
+    "a relay's new certificate is given a key that belongs to another",
+    "MoqCertificateRefused",
+    regions=("asia",),
+    relays=SETTLE_SECONDS + LOOKS_SECONDS,
+)
+async def certificate_refused(world: World) -> None:
+    node, directory = world["asia"], world.directory
+    for kind in ("pem", "key"):
+        shutil.copy(directory / f"cert.{kind}", directory / f"own.{kind}")
+        assert f"{directory}/cert.{kind}" in node.toml
+        node.toml = node.toml.replace(f'"{directory}/cert.{kind}"', f'"{directory}/own.{kind}"', 1)
+    await world.restart("asia")
+    await eventually(node.ready, "it is back")
+    world.begins()
+    (directory / "own.key").write_bytes(generate(["localhost"]).key_pem)
+
+
+@fault(
+    f"the server of a relay's key, which is good for {SHORTEST:g} s, answers no more",
+    "MoqKeysStale",
+    regions=("asia",),
+    relays=SHORTEST + LOOKS_SECONDS,
+)
+async def keys_stale(world: World) -> None:
+    node, file = world["asia"], world.directory / "key.jwk"
+
+    async def answer(_request: web.Request) -> web.Response:
+        fresh = {"Cache-Control": f"max-age={SHORTEST:g}"}
+        return web.Response(text=file.read_text(), headers=fresh)
+
+    app = web.Application()
+    app.router.add_get("/key.jwk", answer)
+    async with TestServer(app) as server:
+        assert f'key = "{file}"' in node.toml
+        node.toml = node.toml.replace(f'"{file}"', f'"{server.make_url("/key.jwk")}"')
+        await world.restart("asia")
+        await eventually(node.ready, "it is back")
+        await eventually(lambda: "keys read place=http" in node.log(), "it has its key")
+    world.begins()

@@ -132,7 +132,9 @@ async def test_new_files_are_shown_without_ending_a_session_and_broken_ones_are_
         async with call(port, new):
             pass
         counted = 'moq_relay_certificate_reloads_total{outcome="refused",relay_region=""} 1.0'
-        assert counted in await get(internal, "/metrics")
+        said = await get(internal, "/metrics")
+        assert counted in said
+        assert 'moq_relay_certificate_files_refused{relay_region=""} 1.0' in said
 
 
 async def test_a_failed_handshake_is_counted_by_its_reason(running):

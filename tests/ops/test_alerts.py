@@ -32,6 +32,11 @@ def grows(before, after):
     return f"0+{before}x{HOUR - 1} {before * HOUR}+{after}x{LONG}"
 
 
+def overdue(steps):
+    """Seconds that pass, after an hour, for so many steps."""
+    return f"0x{HOUR - 1} {STEP}+{STEP}x{steps} 0x{LONG}"
+
+
 def always(value):
     """The same all the time."""
     return f"{value}x{LONG}"
@@ -62,6 +67,8 @@ MEMBERS = {
 FIRST = "moq_relay_first_object_seconds"
 SKIPPED = series("moq_relay_groups_skipped_total", transport="quic", reason="old")
 EXPIRY = series("moq_relay_certificate_expiry_timestamp_seconds")
+FILES_REFUSED = series("moq_relay_certificate_files_refused")
+KEYS_STALE = series("moq_relay_keys_stale_seconds")
 DAY = 86400
 RTT = "moq_relay_peer_rtt_seconds"
 PAIR = {"peer_region": "eu", "method": "probe"}
@@ -158,6 +165,8 @@ HEALTHY = (
         series(LAG, le="0.1"): grows(100, 100),
         series(LAG, le="+Inf"): grows(100, 100),
         EXPIRY: always(30 * DAY),
+        FILES_REFUSED: always(0),
+        KEYS_STALE: always(0),
         series("moq_relay_sessions_refused_total", reason="unauthorized"): always(0),
         series("moq_relay_sessions_refused_total", reason="limit"): always(0),
         process("start_time_seconds"): always(5),
@@ -232,6 +241,8 @@ FIRES = {
     "MoqFilesShort": [Case({process("open_fds"): then(100, 850)}, 7)],
     "MoqCertificateEnds": [Case({EXPIRY: always(6 * DAY)}, 0)],
     "MoqCertificateEndsToday": [Case({EXPIRY: always(DAY)}, 0, {"MoqCertificateEnds"})],
+    "MoqCertificateRefused": [Case({FILES_REFUSED: then(0, 1)}, 7)],
+    "MoqKeysStale": [Case({KEYS_STALE: overdue(LONG)}, 12)],
     "MoqAuthRefusals": [Case({series(REFUSED, reason="unauthorized"): grows(0, 15)}, 12)],
     "MoqWatchdog": [Case({}, 0)],
 }
@@ -322,6 +333,16 @@ QUIET = {
     "MoqFilesShort": [Case({process("open_fds"): then(100, 790)}, 10)],
     "MoqCertificateEnds": [Case({EXPIRY: always(8 * DAY)}, 0), Case({EXPIRY: always(0)}, 0)],
     "MoqCertificateEndsToday": [Case({EXPIRY: always(30 * DAY)}, 60)],
+    "MoqCertificateRefused": [
+        Case({FILES_REFUSED: then(0, 1)}, 4),
+        # Put right before anybody was told.
+        Case({FILES_REFUSED: f"0x{HOUR} 1x12 0x{LONG}"}, 6),
+    ],
+    "MoqKeysStale": [
+        Case({KEYS_STALE: overdue(LONG)}, 9),
+        # The server was away, and is back.
+        Case({KEYS_STALE: overdue(30)}, 12),
+    ],
     "MoqAuthRefusals": [
         Case({series(REFUSED, reason="limit"): grows(0, 15)}, 12),
         Case({series(REFUSED, reason="unauthorized"): grows(0, 5)}, 12),

@@ -4,14 +4,17 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from moq_relay.daemon.tokens.jwk import Key, parse
-from moq_relay.daemon.tokens.places import Found, Place, Unread
+from moq_relay.daemon.tokens.places import Found, Gone, Place, Unread
 from moq_relay.errors import ConfigError
 
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
 """Seconds after a failure; the pause doubles in between."""
+READ, UNCHANGED, MISSING, FAILED = OUTCOMES = ("read", "unchanged", "missing", "failed")
+"""What comes of reading a document."""
 
 Reader = Callable[[str, str], tuple[Key, ...]]
 """Text of a document and its name to keys; raises ``ConfigError``."""
@@ -58,9 +61,13 @@ class Document:
         reader: Reader,
         *,
         loud: bool = True,
+        counted: Counter[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Read ``place`` by ``reader``; if not ``loud``, say nothing before it was read once."""
+        """Read ``place`` by ``reader``; if not ``loud``, say nothing before it was read once.
+
+        ``counted`` gets how often it was read, by what came of that.
+        """
         self.keys: tuple[Key, ...] | None = None
         """None: it was never read."""
         self.due = 0.0
@@ -69,6 +76,8 @@ class Document:
         self._reader = reader
         self._loud = loud
         self._clock = clock
+        self._counted = Counter() if counted is None else counted
+        self._good_until = clock()
         self._stamp: object = None
         self._turn = asyncio.Lock()
         self._rounds = 0
@@ -79,6 +88,13 @@ class Document:
     def busy(self) -> bool:
         """Whether somebody is reading it."""
         return self._turn.locked()
+
+    def stale(self) -> float:
+        """Seconds for which its keys, or that there are none, ought to be news and are not.
+
+        0 while the last time that it was read was no failure.
+        """
+        return 0.0 if self._failure is None else max(0.0, self._clock() - self._good_until)
 
     async def refresh(self) -> None:
         """Read it; who comes meanwhile waits for the same. The keys of before stay if that fails.
@@ -114,10 +130,12 @@ class Document:
             log.info("keys read place=%s keys=%d", self._place.name, len(self.keys))
         elif self._failures:
             log.info("keys as before place=%s", self._place.name)
-        self.due = self._clock() + found.fresh
+        self._counted[UNCHANGED if found.text is None else READ] += 1
+        self.due = self._good_until = self._clock() + found.fresh
         self._failures, self._failure = 0, None
 
     def _failed(self, error: Unread) -> None:
+        self._counted[MISSING if isinstance(error, Gone) else FAILED] += 1
         if not self._failures and (self._loud or self.keys is not None):
             fate = "kept" if self.keys is not None else "missing"
             log.warning("keys %s place=%s reason=%s", fate, self._place.name, error)

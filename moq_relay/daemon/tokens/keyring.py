@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -45,17 +46,21 @@ def keyring(loaded: Loaded) -> Keyring | None:
             # Not the URL: what it must not have is a password.
             raise ConfigError(f"{loaded.where(name)} {error}") from error
     trust = _trust(loaded)
+    reads = Counter[str]()
     if name == "auth.key_dir":
-        return _directory(value, where, trust)
+        return _directory(value, where, trust, reads)
     reader: Reader = key_set if name == "auth.jwks" else one_key
-    return Pack(_document(value, where, reader, trust), named=name == "auth.jwks")
+    document = _document(value, where, reader, trust, reads)
+    return Pack(document, named=name == "auth.jwks", reads=reads)
 
 
-def _document(value: str, where: str, reader: Reader, trust: ssl.SSLContext | bool) -> Document:
+def _document(
+    value: str, where: str, reader: Reader, trust: ssl.SSLContext | bool, reads: Counter[str]
+) -> Document:
     if is_url(value):
-        return Document(UrlPlace(value, trust), reader)
+        return Document(UrlPlace(value, trust), reader, counted=reads)
     place = FilePlace(Path(value))
-    document = Document(place, reader)
+    document = Document(place, reader, counted=reads)
     try:
         document.take(place.look(None))
     except (ConfigError, Unread) as error:
@@ -63,21 +68,28 @@ def _document(value: str, where: str, reader: Reader, trust: ssl.SSLContext | bo
     return document
 
 
-def _directory(value: str, where: str, trust: ssl.SSLContext | bool) -> Directory:
+def _directory(
+    value: str, where: str, trust: ssl.SSLContext | bool, reads: Counter[str]
+) -> Directory:
     if is_url(value):
         if "?" in value:
             raise ConfigError(f"{where}{value} has a query, and the names of keys come behind it")
         base = value.rstrip("/")
-        return Directory(
-            lambda kid, loud: Document(UrlPlace(f"{base}/{kid}.jwk", trust), one_key, loud=loud)
-        )
+
+        def fetched(kid: str, loud: bool) -> Document:
+            place = UrlPlace(f"{base}/{kid}.jwk", trust)
+            return Document(place, one_key, loud=loud, counted=reads)
+
+        return Directory(fetched, reads=reads)
     directory = Path(value)
     if not directory.is_dir():
         raise ConfigError(f"{where}{value}: is no directory")
-    return Directory(
-        lambda kid, loud: Document(FilePlace(directory / f"{kid}.jwk"), one_key, loud=loud),
-        _names(directory),
-    )
+
+    def filed(kid: str, loud: bool) -> Document:
+        place = FilePlace(directory / f"{kid}.jwk")
+        return Document(place, one_key, loud=loud, counted=reads)
+
+    return Directory(filed, _names(directory), reads=reads)
 
 
 def _names(directory: Path) -> Callable[[], Awaitable[Sequence[str]]]:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from moq_relay.daemon.tokens.jwk import Key, usable_kid
@@ -57,12 +57,23 @@ class Keyring(Protocol):
     async def run(self) -> None:
         """Keep them as they are where they are kept, until cancelled, or if they never change."""
 
+    @property
+    def reads(self) -> Mapping[str, int]:
+        """How often they were read, by what came of that."""
+
+    def stale(self) -> float:
+        """Seconds for which any of them ought to have been read anew, and could not be."""
+
 
 class OneKey:
     """A key for every token, whatever name that gives it."""
 
     def __init__(self, key: Key) -> None:
         self._keys = (key,)
+        self.reads: Mapping[str, int] = {}
+
+    def stale(self) -> float:
+        return 0.0
 
     def find(self, _kid: str | None) -> Sequence[Key]:
         return self._keys
@@ -77,8 +88,16 @@ class OneKey:
 class Pack:
     """All keys of one document: a set, or one key that is for every token."""
 
-    def __init__(self, document: Document, *, named: bool, clock: Clock = time.monotonic) -> None:
-        """Pick from ``document``, by name if they are ``named``."""
+    def __init__(
+        self,
+        document: Document,
+        *,
+        named: bool,
+        reads: Mapping[str, int] | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Pick from ``document``, which counts in ``reads``, by name if they are ``named``."""
+        self.reads = {} if reads is None else reads
         self._document = document
         self._named = named
         self._clock = clock
@@ -111,6 +130,9 @@ class Pack:
             await self.turn()
             await asyncio.sleep(TURN_SECONDS)
 
+    def stale(self) -> float:
+        return self._document.stale()
+
     async def turn(self) -> None:
         """Read the document anew if that is due."""
         if self._document.due <= self._clock():
@@ -134,12 +156,15 @@ class Directory:
         self,
         document: Callable[[str, bool], Document],
         names: Callable[[], Awaitable[Sequence[str]]] | None = None,
+        *,
+        reads: Mapping[str, int] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         """Read the ``document`` of a name when it is asked for, and of all ``names`` beforehand.
 
-        Its second argument is whether the document is known to be there.
+        Its second argument is whether the document is known to be there. They count in ``reads``.
         """
+        self.reads = {} if reads is None else reads
         self._document = document
         self._names = names
         self._clock = clock
@@ -191,6 +216,10 @@ class Directory:
         while True:
             await self.turn()
             await asyncio.sleep(TURN_SECONDS)
+
+    def stale(self) -> float:
+        known = (*self._documents.values(), *self._listed.values())
+        return max((document.stale() for document in known), default=0.0)
 
     async def turn(self) -> None:
         """Read anew what is due, and what is new where that can be listed."""

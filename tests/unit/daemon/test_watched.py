@@ -24,6 +24,10 @@ class World:
     def watch(self, *files):
         self._watched = Watched("pair", files, self._load, self.counted, clock=lambda: self.now)
 
+    @property
+    def refused(self):
+        return self._watched.refused
+
     def turn(self, seconds=1.0):
         self.now += seconds
         self._watched.turn()
@@ -91,6 +95,24 @@ def test_files_that_cannot_be_used_are_told_once_and_change_nothing(world, caplo
     assert [record.getMessage() for record in caplog.records] == [
         "new files refused, the old ones stay name=pair reason=they do not fit"
     ]
+
+
+def test_files_are_refused_from_when_that_is_told_until_others_are_taken(world):
+    refused = []
+    for seconds in (1, SETTLE_SECONDS):
+        world.files.write("two", "three")
+        world.turn()
+        world.turn(seconds)
+        refused.append(world.refused)
+    # Others that cannot be used either.
+    world.files.write("two", "four")
+    world.turn()
+    refused.append(world.refused)
+    world.files.write("four", "four")
+    world.turn()
+    refused.append(world.refused)
+
+    assert refused == [False, True, True, False]
 
 
 def test_files_that_are_gone_are_told_and_taken_when_they_are_back(world, caplog):
