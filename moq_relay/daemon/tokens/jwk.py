@@ -34,8 +34,11 @@ SMALLEST_MODULUS = 2048
 """Bits (RFC 7518 section 3.3)."""
 LONGEST_TOKEN = 8192
 """Characters; as many as HTTP servers take in a line."""
-KID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-"""Of a key's name, which may come from anybody and go into the name of a file or a URL."""
+KID = re.compile(r"[ -~]{1,128}")
+"""A key's name in a token, which may come from anybody; some providers' have ``+/=``."""
+FILED_KID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+"""One that goes into the name of a file or a URL."""
+NO_NAME = "the token's kid cannot be the name of a key"
 
 Operation = Literal["verify", "sign"]
 
@@ -168,14 +171,14 @@ def named_key(token: str) -> str | None:
         kid = _CODEC.get_unverified_header(token).get("kid")
     except (jwt.PyJWTError, ValueError) as error:
         raise Unauthorized("the token cannot be read") from error
-    if kid is not None and not usable_kid(kid):
-        raise Unauthorized("the token's kid cannot be the name of a key")
+    if kid is not None and KID.fullmatch(kid) is None:
+        raise Unauthorized(NO_NAME)
     return kid
 
 
 def usable_kid(kid: str) -> bool:
     """Whether that may be the name of a file: it has no slash, and leads nowhere else."""
-    return KID.fullmatch(kid) is not None and ".." not in kid
+    return FILED_KID.fullmatch(kid) is not None and ".." not in kid
 
 
 def read_text(path: Path) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from moq_relay.daemon.tokens.jwk import Key, usable_kid
+from moq_relay.daemon.tokens.jwk import NO_NAME, Key, usable_kid
 from moq_relay.daemon.tokens.keyfiles import Document
 from moq_relay.daemon.tokens.places import FILE_SECONDS, Gone, Unread
 from moq_relay.errors import Unauthorized
@@ -44,14 +44,14 @@ class Keyring(Protocol):
         """The keys with that name, or for tokens without one; None: they have to be looked up.
 
         Raises:
-            Unauthorized: a token needs a name here.
+            Unauthorized: a token needs a name here, or another one.
         """
 
     async def look_up(self, kid: str | None) -> Sequence[Key]:
         """The same, from where they are kept.
 
         Raises:
-            Unauthorized: nobody can say now.
+            Unauthorized: nobody can say now, or that is no name here.
         """
 
     async def run(self) -> None:
@@ -186,10 +186,13 @@ class Directory:
         document = self._documents.get(kid)
         if document is not None:
             return document.keys or ()
+        if not usable_kid(kid):
+            raise Unauthorized(NO_NAME)
         return () if self._clock() < self._unknown.get(kid, 0.0) else None
 
     async def look_up(self, kid: str | None) -> Sequence[Key]:
-        assert kid is not None
+        if kid is None or not usable_kid(kid):
+            raise Unauthorized(NO_NAME)
         document = self._asked.get(kid)
         if document is None:
             if len(self._asked) >= AT_A_TIME or not self._may_ask():

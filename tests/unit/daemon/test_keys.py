@@ -9,6 +9,7 @@ import pytest
 from moq_relay.daemon.auth import Authority
 from moq_relay.daemon.sources import Layer, load
 from moq_relay.daemon.tokens import keys
+from moq_relay.daemon.tokens.claims import Rules
 from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.daemon.tokens.keyfiles import Document, key_set, one_key
 from moq_relay.daemon.tokens.keyring import keyring
@@ -19,10 +20,24 @@ from tests.support.node import Clock, until
 from tests.unit.daemon.test_tokens import encoded, jwk
 
 FRESH = 300.0
+HERE = Rules(audience=("here",))
 
 
 def named(kid, letter=b"a"):
     return jwk(kid=kid, k=encoded(letter * 32))
+
+
+PROVIDERS = {
+    "Auth0": "NjVBRjY5MDlCMUIwNzU4RTA2QzZFMDQ4QzQ2MDAyQjVDNjk1RTM2Qg",
+    "Auth0 of late": "q7_xT2-bWcVnR0aLdKeJp",
+    "Azure AD": "X5eXk4xyojNFum1kl2Ytv8dlNP4-c57dO6QGTVBwaNk",
+    "Cognito": "u9EJSOdlZT/CNQ0qk+ybOCZ2cJRxjtnqYHg9kSkYV84=",
+    "Google": "f833e8a7fe3fe4b878948219a1684afa373ca86f",
+    "Keycloak": "FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbh-_E",
+    "Okta": "U5R8cHbGw445Qbq8zVO1PcCpXL8yG6IcovVa3laCoxM",
+    "some other": "https://id.example/keys/1 (2026)",
+}
+"""Names of keys as identity providers make them."""
 
 
 def text_of(*jwks):
@@ -114,11 +129,14 @@ async def test_tokens_that_come_before_the_set_wait_for_one_reading(pack, shelf)
     assert len(shelf.read) <= 2
 
 
-async def test_a_name_that_the_set_lacks_has_it_read_anew_every_ten_seconds(pack, shelf, clock):
+@pytest.mark.parametrize("form", ["x{}", "x/{}+="])
+async def test_a_name_that_the_set_lacks_has_it_read_anew_every_ten_seconds(
+    pack, shelf, clock, form
+):
     shelf.held["set"] = text_of(named("a"))
     await asked(pack, "a")
     for number in range(1000):
-        assert await asked(pack, f"x{number}") == []
+        assert await asked(pack, form.format(number)) == []
     assert len(shelf.read) == 2
 
     clock.now += keys.ASK_SECONDS
@@ -277,13 +295,30 @@ async def test_look_ups_have_a_budget_and_what_is_known_needs_none(directory, sh
     assert await asked(directory, "a") == ["renewed"]
 
 
+@pytest.mark.parametrize(
+    "kid",
+    ["a/b", "..", "../a", "a..b", "a b", "%2e%2e%2f", "a\\b", "a?b", "a#b", PROVIDERS["Cognito"]],
+)
+async def test_a_kid_that_is_no_name_of_a_file_is_refused_before_anything_is_looked_up(
+    directory, shelf, kid
+):
+    authority = Authority(None, keys=directory)
+
+    with pytest.raises(Unauthorized, match="kid cannot be the name of a key"):
+        authority.authorise(f"/?jwt={token(kid)}")
+    with pytest.raises(Unauthorized, match="kid cannot be the name of a key"):
+        await directory.look_up(kid)
+
+    assert shelf.read == []
+
+
 async def test_look_ups_that_hang_are_bounded(directory, shelf):
     shelf.gate.clear()
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(asked(directory, f"x{n}")) for n in range(keys.AT_A_TIME)]
         await until(lambda: len(shelf.read) == keys.AT_A_TIME)
         with pytest.raises(Unauthorized, match="too many tokens"):
-            await asked(directory, "one more")
+            await asked(directory, "another")
         shelf.gate.set()
 
     assert all(one.result() == [] for one in waiting)
@@ -368,6 +403,22 @@ async def test_rights_come_later_where_the_key_has_to_be_looked_up(directory, sh
     with pytest.raises(Unauthorized, match="names a key that this relay does not have"):
         await authority.authorise(f"/?jwt={token('unknown')}")()
     assert (await authority.below("room", token("a"))).subscribe == ("room",)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_token_names_its_key_as_its_provider_does(provider, tmp_path):
+    kid = PROVIDERS[provider]
+    others = [named(one, b"b") for one in PROVIDERS.values() if one != kid]
+    (tmp_path / "set").write_text(text_of(*others, named(kid)))
+    (tmp_path / "key").write_text(json.dumps(named("another")))
+    mine, nobodys = (f"/?jwt={token(one, aud='here')}" for one in (kid, f"{kid}="))
+
+    for auth in ({"jwks": f"{tmp_path}/set"}, {"key": f"{tmp_path}/key"}):
+        authority = Authority(None, keys=ring(**auth, audience="here"), rules=HERE)
+        assert authority.authorise(mine).subscribe == ("",)
+    authority = Authority(None, keys=ring(jwks=f"{tmp_path}/set", audience="here"), rules=HERE)
+    with pytest.raises(Unauthorized, match="names a key that this relay does not have"):
+        await authority.authorise(nobodys)()
 
 
 # --- settings -------------------------------------------------------------------------------------

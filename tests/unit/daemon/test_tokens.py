@@ -199,8 +199,8 @@ def test_of_several_keys_the_one_that_signed_it_counts():
         verify(KEY.sign(get=""), [], Rules(), 100.0)
 
 
-@pytest.mark.parametrize("kid", ["", "a" * 129, "a/b", "..", "a..b", "a\n", "é", "a b", "%2e"])
-def test_a_kid_that_is_no_name_is_refused_before_anything_is_looked_up(kid):
+@pytest.mark.parametrize("kid", ["", "a" * 129, "a\n", "a\x00", "a\x7f", "é", "a\u202eb"])
+def test_a_kid_that_can_be_no_name_is_refused_whatever_the_keys_are(kid):
     token = Key("HS256", SECRET, SECRET, kid=kid).sign(get="")
 
     with pytest.raises(Unauthorized, match="kid cannot be the name of a key"):
