@@ -25,6 +25,8 @@ FAILURES = {
 
 OPERATORS, OPERATORS_PER_ADDRESS = 256, 64
 """Connections to ``internal.listen``; a quarter is for addresses that are trusted."""
+LINGER_SECONDS = 0.25
+"""For the body of a POST whose headers are refused; at ``web.http`` nothing has a body."""
 WEB_SHARE, OPERATORS_SHARE = 2, 8
 """One in so many of the process's descriptors may be a connection of either."""
 
@@ -56,6 +58,7 @@ class Guard:
                 most=operators,
                 per_address=min(OPERATORS_PER_ADDRESS, operators // 2),
                 reserved=operators // 4,
+                linger=LINGER_SECONDS,
             ),
         }
         """By the listener, as the settings name it."""

@@ -168,6 +168,7 @@ class PublicHttp:
         access = await self._authority.below(prefix, _token(request))
         if not access.subscribe:
             raise Unauthorized(f"nothing below /{prefix} may be watched")
+        self._requests.listed(request.remote or "", len(self._origin.broadcasts))
         paths = [path for path in self._origin.paths(prefix) if access.may_subscribe(path)]
         return web.Response(text="".join(f"{path}\n" for path in paths), headers=EVERYWHERE)
 

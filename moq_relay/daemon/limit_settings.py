@@ -123,8 +123,9 @@ class LimitsSection(Section):
     http_requests_per_address: Count = Field(
         default=100,
         description="Requests a second at `web.http.listen` of one IPv4 address, or one /64 of "
-        "IPv6, once a burst of twice as many is used up. Beyond that they are answered 429, and "
-        "beyond twice that connections are closed at once.",
+        "IPv6, once a burst of twice as many is used up; `/announced` counts as one more for each "
+        "500 broadcasts. Beyond that they are answered 429, and beyond twice that connections are "
+        "closed at once.",
     )
     handshakes: Count = Field(
         default=100,

@@ -25,6 +25,10 @@ class Bucket:
         self._at = now
         return self._left >= 1.0
 
+    def owe(self, tokens: int) -> None:
+        """Take more than there may be: nothing is given until that has come in."""
+        self._left -= tokens
+
     def take(self, now: float) -> bool:
         """Take one; False when there is none."""
         if not self.has(now):

@@ -227,6 +227,12 @@ class Gate:
             known.requests = Bucket(rate, rate * SECONDS_AT_ONCE, now)
         return known.requests.take(now)
 
+    def owes(self, host: str, requests: int) -> None:
+        """The request that somebody at ``host`` just made cost as much as so many more."""
+        known, _ = self._asking(host)
+        if known is not None and known.requests is not None:
+            known.requests.owe(requests)
+
     def _asking(self, host: str) -> tuple[_Known | None, int]:
         """What is remembered of its network, and its rate; None: nothing holds it."""
         rate = self.limits.requests

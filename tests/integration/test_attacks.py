@@ -372,6 +372,24 @@ async def test_bombs_of_headers_and_queries_are_refused_and_half_requests_hold_u
         assert await ask(http, relay.web_port, "/fetch/good/video?group=-1") == 400
 
 
+async def test_who_asks_by_http_without_end_is_put_off_and_then_cut_off(relay):
+    async with beside(relay):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", relay.web_port, local_addr=("127.0.0.9", 0)
+        )
+        one = b"GET /fetch/good/video?group=%d HTTP/1.1\r\nHost: a\r\n\r\n"
+        writer.write(b"".join(one % number for number in range(1000)))
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(10):
+                answers = await reader.read(1 << 16)
+                while data := await reader.read(1 << 16):
+                    answers += data
+        writer.close()
+        assert 200 <= answers.count(b"HTTP/1.1 ") < 900
+        assert answers.count(b"HTTP/1.1 429") == 1
+        assert await metric(relay, "moq_relay_requests_refused_total", reason="rate") == 1
+
+
 def files(relay):
     return sum(1 for _ in Path(f"/proc/{relay.pid}/fd").iterdir())
 

@@ -44,6 +44,7 @@ class Connections:
         per_address: int,
         reserved: int = 0,
         paced: bool = False,
+        linger: float = 0.0,
         grace: float = GRACE_SECONDS,
         stalled: float = STALLED_SECONDS,
     ) -> None:
@@ -55,14 +56,17 @@ class Connections:
             per_address: of one address at a time, unless it is trusted.
             reserved: how many of them nobody has who is not trusted.
             paced: whether one address may begin only so many a second.
+            linger: seconds for which a body is read that nobody wanted, so that its client comes
+                to read the answer. Whoever sends one without end is ended after that.
             grace: as ``GRACE_SECONDS``.
             stalled: as ``STALLED_SECONDS``.
         """
         self.most = most
         self._gate = gate
-        self._per_address = per_address
-        self._reserved = reserved
-        self._paced = paced
+        self.per_address = per_address
+        self.reserved = reserved
+        self.paced = paced
+        self.linger = linger
         self._grace = grace
         self._stalled = stalled
         self._all: dict[Connection, None] = {}
@@ -129,17 +133,17 @@ class Connections:
 
     def _refusal(self, host: str) -> tuple[str, str] | None:
         """Why somebody is refused, as a label and in words; None once there is room."""
-        if self._paced and not self._gate.may_connect(host):
+        if self.paced and not self._gate.may_connect(host):
             return "http_rate", TOO_FAST
         network, trusted = self._gate.place(host)
         if trusted:
             full = len(self._all) >= self.most and not self._end_one(self._all)
             return ("http_connections", FULL) if full else None
         same = self._of.get(network, {})
-        if len(same) >= self._per_address and not self._end_one(same):
+        if len(same) >= self.per_address and not self._end_one(same):
             return "http_address", ADDRESS_FULL
         others = (one for one in self._all if one.network is not None)
-        full = self._strangers >= self.most - self._reserved or len(self._all) >= self.most
+        full = self._strangers >= self.most - self.reserved or len(self._all) >= self.most
         return ("http_connections", FULL) if full and not self._end_one(others) else None
 
     def _end_one(self, connections: Iterable["Connection"]) -> bool:

@@ -15,6 +15,8 @@ from moq_relay.sessions.tenants import WINDOW, Tenants
 
 FETCHES = 256
 """Fetches at a time, until the last byte was sent; each may hold a group in memory."""
+PATHS = 500
+"""In a list, that cost about as much as one more request does."""
 SOON = 1
 """Seconds after which it is worth asking again, where others only have to be served first."""
 
@@ -56,6 +58,10 @@ class Requests:
         answer = web.Response(status=429, text=f"{TOO_FAST}\n", headers=_later(SOON))
         answer.force_close()
         return answer
+
+    def listed(self, host: str, paths: int) -> None:
+        """A request of ``host`` was answered from a list of so many."""
+        self._gate.owes(host, paths // PATHS)
 
     def shed(self, host: str) -> None:
         """Turn ``host`` away while those who are here need what there is.

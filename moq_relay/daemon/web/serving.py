@@ -33,6 +33,8 @@ async def serving(
         handler_cancellation=True,
         keepalive_timeout=idle,
         shutdown_timeout=1.0,
+        lingering_time=connections.linger,
+        auto_decompress=False,
     )
     await runner.setup()
     server = runner.server

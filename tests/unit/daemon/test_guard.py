@@ -75,6 +75,14 @@ def test_connections_by_http_leave_the_process_descriptors(monkeypatch, files, w
     }
 
 
+def test_strangers_are_paced_at_the_public_http_and_leave_room_for_operators_at_the_other():
+    guard = Guard(settings(http_connections_per_address=7), Counters())
+    web, internal = (guard.connections[name] for name in ("web.http", "internal"))
+
+    assert (web.per_address, web.reserved, web.paced, web.linger) == (7, 0, True, 0)
+    assert (internal.per_address, internal.reserved, internal.paced) == (64, 64, False)
+
+
 def test_newcomers_are_shed_while_something_is_used_to_that_share_and_no_longer():
     guard, used = Guard(settings(shed=0.8), Counters()), Used()
 

@@ -1,9 +1,14 @@
 """How near a relay is to its limits: shares of what is limited, and 0 of what is not."""
 
+import errno
+
 import pytest
 
 from moq_relay.daemon import saturation
+from moq_relay.daemon.limit_settings import LimitsSection
 from moq_relay.daemon.saturation import RESOURCES, Saturation, memory_limit
+from moq_relay.daemon.settings import Settings
+from moq_relay.relay.counters import Counters
 
 
 class Hands:
@@ -33,6 +38,27 @@ def test_each_resource_is_there_before_anything_happened(hands):
 
     assert tuple(ratios) == RESOURCES
     assert (ratios["loop"], ratios["sessions"], ratios["egress"]) == (0, 0, 0)
+
+
+def test_what_was_fetched_by_http_is_egress_too(hands):
+    counters = Counters()
+    found = Saturation.of(Settings(limits=LimitsSection(egress=100)), (), counters)
+
+    counters.bytes_out, counters.fetch_bytes = 20, 50
+    hands.second(0)
+    found.turn()
+
+    assert found.ratios()["egress"] == pytest.approx(0.7)
+
+
+def test_when_there_is_none_left_to_count_them_with_all_descriptors_are_in_use(hands, monkeypatch):
+    class Full:
+        def iterdir(self):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(saturation, "DESCRIPTORS", Full())
+
+    assert made().ratios()["fds"] == 1
 
 
 def test_what_is_used_up_is_named_but_sessions_have_a_limit_of_their_own(hands, monkeypatch):

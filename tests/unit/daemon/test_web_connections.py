@@ -221,6 +221,23 @@ async def test_who_reads_slowly_gets_all_of_it():
         assert count > LARGE
 
 
+async def test_a_body_that_nobody_wants_is_not_read():
+    async with door() as at:
+        endless = b"GET /at-once HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n"
+        reader, writer = await at.come(said=endless)
+        assert await reader.read(12) == b"HTTP/1.1 200"
+
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 999_999_999:
+                writer.write(bytes(1 << 16))
+                await writer.drain()
+                sent += 1 << 16
+
+        assert sent < 100 << 20
+        await until(lambda: len(at.connections) == 0)
+
+
 # --- descriptors ----------------------------------------------------------------------------------
 
 

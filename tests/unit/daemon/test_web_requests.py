@@ -54,11 +54,16 @@ class World:
         self.tenants = Tenants(TenantLimits(**tenant))
         self.source = Source()
         origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
+        self.origin = origin
         for path in ("room/a", "hall/b", "late/c"):
             origin.announce(path, Route(self.source))
         requests = Requests(self.gate, self.tenants, fetches=fetches)
         authority = Authority(Public(("",), ()), keys=OneKey(KEY))
         self.http = PublicHttp(origin, authority, lambda: "0" * 64, requests=requests)
+
+    def announce(self, count):
+        for number in range(count):
+            self.origin.announce(f"more/{number}", Route(self.source))
 
     def turn(self):
         self.clock.now += 1
@@ -104,6 +109,19 @@ async def test_one_address_asks_so_often_a_second_and_is_told_when_to_come_again
         assert [(await client.get("/announced")).status for _ in range(2)] == [200, 429]
     assert world.counters.requests_refused == {"rate": 3}
     assert caplog.text.count("refused peer=127.0.0.1 reason=too many requests by HTTP") == 1
+
+
+async def test_a_long_list_counts_for_more_than_one_request():
+    world = World(requests=5)
+    world.announce(10_000)
+    async with world.client() as client:
+        assert [(await client.get("/announced/room")).status for _ in range(2)] == [200, 429]
+        assert (await client.get(FETCH)).status == 429
+        # 20 for the list, less what was left of the burst
+        world.clock.now += 2.0
+        assert (await client.get(FETCH)).status == 429
+        world.clock.now += 0.5
+        assert (await client.get(FETCH)).status == 200
 
 
 async def test_an_address_that_is_trusted_asks_as_often_as_it_likes():

@@ -81,6 +81,21 @@ def test_an_address_asks_by_http_so_often_and_connects_twice_as_often():
     assert [door.may_connect("192.0.2.1") for _ in range(7)] == [True] * 6 + [False]
 
 
+def test_what_a_request_cost_besides_is_paid_before_the_next_one():
+    clock = Clock()
+    door = gate(clock, requests=10, trusted=NEAR)
+
+    assert door.may_ask("192.0.2.1")
+    door.owes("192.0.2.1", 29)
+    clock.now += 1
+    assert not door.may_ask("192.0.2.1")
+    clock.now += 0.1
+    assert door.may_ask("192.0.2.1")
+    for host in ("127.0.0.1", "192.0.2.2"):
+        door.owes(host, 1000)
+        assert door.may_ask(host)
+
+
 def test_by_http_a_trusted_network_asks_as_often_as_it_likes_and_without_a_limit_all_do():
     limited, open_ = gate(requests=1, trusted=NEAR), gate()
 
