@@ -105,6 +105,34 @@ PEOPLE = Row(
             ),
         ),
         lines(
+            "HTTP connections",
+            "short",
+            "Open ones, of web.http.listen and of internal.listen.",
+            Query(
+                f"sum by (instance, listener) ({metric('moq_relay_http_connections')})",
+                f"{WHERE} {{{{listener}}}}",
+            ),
+        ),
+        lines(
+            "Tokens that ended",
+            "ops",
+            "Sessions that were ended because their token expired, or was taken back, a second.",
+            Query(
+                rate("moq_relay_sessions_ended_total", "instance, reason"),
+                f"{WHERE} {{{{reason}}}}",
+            ),
+        ),
+        lines(
+            "Tokens taken back",
+            "short",
+            "Entries that a relay knows, the same on all, and those that the registry may not have "
+            "yet: 0 but for moments, and while a relay is out of touch.",
+            Query(f"max by ({NODE}) ({metric('moq_relay_revocations')})", f"{WHERE} known"),
+            Query(
+                f"max by ({NODE}) ({metric('moq_relay_revocations_pending')})", f"{WHERE} untold"
+            ),
+        ),
+        lines(
             "Broadcasts and tracks",
             "short",
             "What a relay can reach, and what it has in hand.",
