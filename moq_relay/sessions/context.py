@@ -152,7 +152,7 @@ class Context:
         if isinstance(error, Unauthorized | LimitReached):
             self.gate.refuse(peer, str(error))
 
-    def left(self, number: int) -> None:
-        """Session ``number`` is over: its place is free."""
-        self.gate.left(number)
-        self.tenants.left(number)
+    def left(self, session: LiteSession) -> None:
+        """It is over: its place is free."""
+        self.gate.left(session.number)
+        self.tenants.left(session.number, session.tally.bytes_out)

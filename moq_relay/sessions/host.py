@@ -113,7 +113,7 @@ class Host:
             logger.exception("session failed session=%d", session.number)
         finally:
             self.sessions.discard(session)
-            self._context.left(session.number)
+            self._context.left(session)
             self._ended(session)
 
 

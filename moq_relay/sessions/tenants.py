@@ -53,7 +53,7 @@ class Tenants:
         self._sent: dict[int, int] = {}
         """What each session had sent at the last turn, by its number."""
         self._besides: Counter[str] = Counter()
-        """Bytes by tenant since the last turn that no session sent."""
+        """Bytes by tenant since the last turn that no session sent which is still there."""
         self._read_at: float | None = None
         self._turns: deque[tuple[float, Counter[str]]] = deque(maxlen=WINDOW)
         """Seconds of each of the last turns, and bytes by tenant."""
@@ -73,12 +73,14 @@ class Tenants:
         self._of[number] = tenant
         self._sessions[tenant] += 1
 
-    def left(self, number: int) -> None:
-        """A session is over. Harmless when it never counted."""
-        tenant = self._of.pop(number, None)
-        if tenant is not None:
-            _less(self._sessions, tenant)
-        self._sent.pop(number, None)
+    def left(self, number: int, sent: int = 0) -> None:
+        """A session is over, and had sent ``sent`` bytes. Harmless when it never counted."""
+        tenant, known = self._of.pop(number, None), self._sent.pop(number, 0)
+        if tenant is None:
+            return
+        _less(self._sessions, tenant)
+        if self.limits.egress is not None:
+            self._besides[tenant] += sent - known
 
     # Announcements.
 

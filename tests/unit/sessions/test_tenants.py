@@ -66,6 +66,29 @@ def test_a_tenant_announces_so_much_at_a_time():
     assert tenants.may_announce(of("acme"))
 
 
+def test_what_a_session_sent_before_it_left_is_its_tenant_s():
+    tenants = Tenants(TenantLimits(egress=100))
+    tenants.turn([], now=0.0)
+    one = session(1)
+    tenants.enter(1, of("acme"))
+    one.tally.bytes_out = 60
+    tenants.turn([one], now=0.5)
+    assert tenants.overdrawn(of("acme"))
+    for _ in range(4):
+        tenants.turn([one], now=tenants._read_at + 1.0)
+    assert not tenants.overdrawn(of("acme"))
+
+    # One that is there at no turn, and one that leaves between two.
+    tenants.enter(2, of("acme"))
+    tenants.left(2, 500)
+    tenants.left(1, 90)
+    tenants.left(1, 90)
+    tenants.turn([], now=tenants._read_at + 1.0)
+
+    assert tenants._turns[-1][1] == {"acme": 530}
+    assert tenants.overdrawn(of("acme"))
+
+
 def test_a_tenant_is_overdrawn_while_it_is_sent_more_than_it_may_over_some_seconds():
     tenants = Tenants(TenantLimits(egress=100))
     one, two, other = sessions = [session(number) for number in (1, 2, 3)]
