@@ -63,8 +63,10 @@ def token(file: str | None, environment: Mapping[str, str]) -> str:
     """By which the relay lets itself be changed; never on the command line, where all see it.
 
     Raises:
-        ConfigError: there is none, or its file cannot be read.
+        ConfigError: there is none, or two, or its file cannot be read.
     """
+    if file is None and environment.get(TOKEN) and environment.get(TOKEN_FILE):
+        raise ConfigError(f"{TOKEN} and {TOKEN_FILE} are both set; keep one")
     if file is None and (found := environment.get(TOKEN)):
         return found
     file = file or environment.get(TOKEN_FILE)

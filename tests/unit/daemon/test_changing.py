@@ -167,6 +167,11 @@ def test_a_relay_that_is_not_there_is_one_line(relay):
         ((), {}, "the relay's internal.token is needed: --token-file FILE, or MOQ_INTERNAL_TOKEN"),
         (("--token-file", "/nowhere"), {}, "/nowhere: cannot be read: no such file or directory"),
         ((), {"MOQ_INTERNAL_TOKEN_FILE": "/dev/null"}, "/dev/null: is empty"),
+        (
+            (),
+            {"MOQ_INTERNAL_TOKEN": "a", "MOQ_INTERNAL_TOKEN_FILE": "/dev/null"},
+            "MOQ_INTERNAL_TOKEN and MOQ_INTERNAL_TOKEN_FILE are both set; keep one",
+        ),
         (("--deadline", "soon"), ENVIRONMENT, "--deadline: must be a time in seconds"),
         (("--dedline", "3"), ENVIRONMENT, "unrecognized arguments: --dedline 3"),
         ((), {"MOQ_INTERNAL_TOKEN": "ключ"}, "the token has characters that no header can carry"),
