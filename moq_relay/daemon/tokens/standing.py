@@ -56,10 +56,8 @@ class Standing:
         for session in tuple(sessions):
             access = session.publisher.access
             if access.expires is not None and access.expires <= now:
-                self.ended["expired"] += 1
-                session.end(Expired(EXPIRED))
+                self.ended["expired"] += session.end(Expired(EXPIRED))
             elif any_revoked and self.revocations.covers(
                 access.holder.token, access.holder.subject, access.holder.issued
             ):
-                self.ended["revoked"] += 1
-                session.end(Expired(REVOKED))
+                self.ended["revoked"] += session.end(Expired(REVOKED))

@@ -96,6 +96,10 @@ class Connections:
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
 
+    async def begun(self) -> None:
+        """Wait for those that have just been taken; there is no task of theirs afterwards."""
+        await asyncio.gather(*self._beginning)
+
     @web.middleware
     async def attend(self, request: web.Request, handler: Answering) -> web.StreamResponse:
         """Keep the connection of a request while that is under way."""

@@ -44,4 +44,5 @@ async def serving(
         yield
     finally:
         entrance.close()
+        await connections.begun()
         await runner.cleanup()

@@ -136,14 +136,15 @@ class LiteSession:
         self.tally.ended_here |= not self.over
         self.transport.close(code, reason)
 
-    def end(self, error: SessionError) -> None:
-        """The session cannot go on: say why and close. What comes after the first time is lost."""
+    def end(self, error: SessionError) -> bool:
+        """The session cannot go on: say why and close; False where it had ended before."""
         if self._ended:
-            return
+            return False
         self._ended = True
         self._context.blame(error, self.transport.peer)
         logger.info("session ended session=%d reason=%s", self.number, error)
         self.close(codes.of_session(error), str(error))
+        return True
 
     @property
     def over(self) -> bool:

@@ -120,7 +120,8 @@ async def test_a_session_ends_when_its_token_is_taken_back_and_no_other_ends(ver
 
         revocations.add(Revocation("jti", digest("a"), until=FOREVER))
         revocations.add(Revocation("sub", digest("s"), before=6))
-        standing.end(relay.host.sessions, NOW)
+        for _ in range(2):  # who has not gone yet is not counted again
+            standing.end(relay.host.sessions, NOW)
 
         for target in ("/a", "/b"):
             await peers[target].was_closed()
