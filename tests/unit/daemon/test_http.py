@@ -69,12 +69,19 @@ def source():
 
 
 @pytest.fixture
-async def client(source):
+def requests():
+    return Requests(fetches=2)
+
+
+@pytest.fixture
+async def client(source, requests, request):
     origin = Origin(1, Cache(CacheLimits(), Counters()), float, lambda _seconds, _call: None)
     origin.announce("room/a", Route(source))
     authority = Authority(Public(("",), ("",)))
-    requests = Requests(fetches=2)
-    public = PublicHttp(origin, authority, lambda: "0" * 64, requests=requests, fetch_seconds=0.3)
+    seconds = getattr(request, "param", 0.3)
+    public = PublicHttp(
+        origin, authority, lambda: "0" * 64, requests=requests, fetch_seconds=seconds
+    )
     async with TestClient(TestServer(public.application(), handler_cancellation=True)) as client:
         yield client
 
@@ -180,7 +187,11 @@ async def test_fetches_are_bounded(client):
     assert (await client.get("/fetch/room/a/video")).status == 504
 
 
-async def test_a_fetch_counts_until_it_was_sent_and_is_cut_off_when_nobody_reads(client, source):
+# Long enough for a third to ask while the two are there, on a busy machine too.
+@pytest.mark.parametrize("client", [1.0], indirect=True)
+async def test_a_fetch_counts_until_it_was_sent_and_is_cut_off_when_nobody_reads(
+    client, source, requests
+):
     # Given two who ask for a large group and read nothing of it
     with contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(socket.socket()) for _ in range(2)]
@@ -189,6 +200,9 @@ async def test_a_fetch_counts_until_it_was_sent_and_is_cut_off_when_nobody_reads
             one.connect((client.host, client.port))
             one.sendall(b"GET /fetch/room/a/video?group=5 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await asked(source)
+        async with asyncio.timeout(5):
+            while requests._fetches_free:  # the third must not come before the second
+                await asyncio.sleep(0)
         group = source.fetched[0][2]
         for _ in range(16):
             group.append(Frame(bytes(1 << 20), 0))
