@@ -19,10 +19,11 @@ from aioquic.quic.connection import (
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
 from moq_relay.sessions.transport import UNI, Buffer
+from moq_relay.transports.quic.pacing import Pacer
 from moq_relay.transports.quic.slices import SendLedger, SliceSender
 from moq_relay.transports.quic.steady import SteadyConnection
 
@@ -64,6 +65,7 @@ class Engine(SteadyConnection):
         self._queued_limit = 0
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = streams
+        self._loss._pacer = Pacer(max_datagram_size=self._max_datagram_size)
         self._retransmit = self._loss._on_packets_lost
         self._loss._on_packets_lost = self._note_loss  # type: ignore[method-assign]
 
@@ -374,6 +376,7 @@ PRIVATE: dict[type, dict[str, type | None]] = {
     },
     QuicPacketRecovery: {
         "_on_packets_lost": type(lambda: None),
+        "_pacer": QuicPacketPacer,
         "_pto_count": int,
         "_rtt_initialized": bool,
         "_rtt_latest": float,

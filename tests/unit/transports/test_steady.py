@@ -122,6 +122,26 @@ def test_what_was_lost_in_a_long_silence_is_sent_again_as_soon_as_the_peer_is_he
     assert link.now - back < 0.5
 
 
+# --- a window that is far larger than what is sent -----------------------------------------------
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("window", [50_000, 1 << 20, 1 << 30])
+def test_a_frame_leaves_at_once_however_large_the_window_has_become(fast, window):
+    link = Link(fast=fast)
+    link.server._loss._cc.congestion_window = window
+    stream = link.server.open(unidirectional=True)
+
+    for _ in range(3):
+        link.log.clear()
+        link.server.send_slice(stream, bytes(8333), 0, 8333, fin=False)
+        link.step()
+        left = sum(size for _, size in link.log)
+        link.run(0.1)
+
+    assert left > 8333
+
+
 # --- whatever happens -----------------------------------------------------------------------------
 
 
