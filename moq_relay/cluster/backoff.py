@@ -69,5 +69,6 @@ async def pause(seconds: float, wake: asyncio.Event | None = None) -> bool:
         async with asyncio.timeout(seconds):
             await wake.wait()
     except TimeoutError:
-        return False
+        # Both may come in the same turn of the loop.
+        return wake.is_set()
     return True

@@ -55,3 +55,10 @@ async def test_a_pause_ends_early_when_it_is_woken():
 
     assert await pause(60.0, wake) is True
     assert await pause(0.0) is False
+
+
+async def test_a_pause_that_is_woken_as_its_time_is_up_was_woken():
+    wake = asyncio.Event()
+    asyncio.get_running_loop().call_soon(wake.set)
+
+    assert await pause(0.0, wake) is True

@@ -1,6 +1,7 @@
 """Links to other nodes, over sessions that a test opens, silences and breaks."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -305,6 +306,20 @@ async def test_a_lost_link_says_so_before_its_feeds_end(net):
     net.session.lose()
 
     assert seen[0] == ("down", True)
+
+
+async def test_a_link_that_is_lost_in_the_turn_in_which_a_ping_is_due_is_not_up_again(net, caplog):
+    await up(net)
+    net.reachable = False
+    said = len(net.changes)
+    loop = asyncio.get_running_loop()
+
+    loop.call_later(2 * TIMES.ping, net.session.lose)
+    loop.call_soon(time.sleep, 3 * TIMES.ping)
+
+    await until(lambda: net.link.dials > 1)
+    assert set(net.changes[said:]) == {"down"}
+    assert "link broken" not in caplog.text
 
 
 async def test_viewers_of_a_lost_link_wait_and_go_on_at_the_group_that_was_cut_off(net):
