@@ -13,6 +13,8 @@ from moq_relay.relay.route import Route, Source
 
 ANSWER_SECONDS = 0.02
 """How soon to look again for what the registry gave a claim that others see already."""
+CROSSED_SECONDS = 1.0
+"""In which two nodes that yielded to each other hear of it."""
 WRONG_SECONDS = 1.0
 """By how much an estimate may be off until it is made anew."""
 
@@ -47,6 +49,11 @@ class Advertiser:
         self._registry = registry
         self._clock = clock
         self._said: dict[str, _Said] = {}
+        self._yielded: dict[str, float] = {}
+        """What is not claimed, because others had it when this node's publisher came into doubt;
+        and since when."""
+        self._kept: set[str] = set()
+        """What is claimed in spite of that: the others yielded, too."""
         self._asking: dict[str, asyncio.TimerHandle] = {}
 
     def start(self) -> None:
@@ -69,6 +76,11 @@ class Advertiser:
     def offered(self, path: str) -> None:
         """The origin may offer something else of ``path`` than before."""
         route = self._origin.offer(path)
+        if route is None:
+            self._yielded.pop(path, None)
+            self._kept.discard(path)
+        elif self._yields(path, route):
+            route = None
         said = self._said.get(path)
         if route is None:
             if said is not None:
@@ -85,10 +97,33 @@ class Advertiser:
         self._said[path] = _Said(route.source, route.born, appeared, route.hops)
         self._registry.claim(path, self._clock() - appeared, route.hops)
 
+    def _yields(self, path: str, route: Route) -> bool:
+        """Whether the others are better asked, for nothing is known to speak against them.
+
+        It stays so when they end it: who has not been heard of for so long has nothing to offer.
+        But two nodes may yield to each other in one moment; then both claim it anew, and stay with
+        that, so that it does not go back and forth.
+        """
+        if route.live:
+            self._yielded.pop(path, None)
+            self._kept.discard(path)
+            return False
+        if path in self._kept:
+            return False
+        me, now = self._registry.node, self._clock()
+        claims = self._registry.claims(path)
+        if any(view.claim.node != me and view.state == "live" for view in claims):
+            self._yielded.setdefault(path, now)
+        elif path in self._yielded and now - self._yielded[path] < CROSSED_SECONDS:
+            del self._yielded[path]
+            self._kept.add(path)
+        return path in self._yielded
+
     # When it appeared, as all nodes see it.
 
     def claims_changed(self, path: str) -> None:
         """The registry's answer to a claim of ours, or somebody else's claim of the same path."""
+        self._reconsider(path)
         broadcast = self._origin.broadcasts.get(path)
         routes = [] if broadcast is None else [one for one in broadcast.routes if one.local]
         if not routes:
@@ -101,6 +136,12 @@ class Advertiser:
                 self._estimate(path, route)
         if said is not None and exact is None:
             self._look_again(path)
+
+    def _reconsider(self, path: str) -> None:
+        """Who has it may decide whether this node claims it, too."""
+        offer = self._origin.offer(path)
+        if path in self._yielded or (offer is not None and not offer.live):
+            self.offered(path)
 
     def members_changed(self, node: str) -> None:
         """Nothing of ours depends on it."""

@@ -16,7 +16,6 @@ from moq_relay.sessions.context import Context, Use
 from moq_relay.sessions.host import Host
 from moq_relay.sessions.lite.session import LiteSession
 from moq_relay.sessions.transport import Arrival, Events, Transport
-from moq_relay.transports.quic.connection import QuicTransport
 from moq_relay.transports.quic.dialer import DialFailed, Trust, dial
 from moq_relay.transports.quic.endpoint import Limits
 from moq_relay.wire.lite.messages import Role
@@ -144,14 +143,11 @@ class Link:
     @property
     def silent_seconds(self) -> float:
         """How long nothing came from the peer."""
-        transport = self.session.transport
-        return transport.silent_seconds if isinstance(transport, QuicTransport) else 0.0
+        return self.session.transport.silent_seconds
 
     def ping(self) -> None:
         """Make the peer answer."""
-        transport = self.session.transport
-        if isinstance(transport, QuicTransport):
-            transport.ping()
+        self.session.transport.ping()
 
     async def ended(self) -> None:
         """Wait until the session is over."""

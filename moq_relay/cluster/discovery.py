@@ -195,13 +195,15 @@ class Discovery:
         self, path: str, views: dict[str, ClaimView], broadcast: Broadcast | None
     ) -> list[Explained]:
         own = self._registry.node
-        candidates = [self._candidate(view) for view in views.values()]
-        kept = [node for node in self._routed.get(path, ()) if self._orphans.has(path, node)]
-        candidates += [self._orphan(path, node) for node in kept]
         routes = [] if broadcast is None else broadcast.routes
         local = next((route for route in routes if route.local), None)
-        if local is not None and own not in views:
-            candidates.append(Candidate(own, local.since, "live", self._region, local=True))
+        claims = [view for node, view in views.items() if node != own or local is None]
+        candidates = [self._candidate(view) for view in claims]
+        kept = [node for node in self._routed.get(path, ()) if self._orphans.has(path, node)]
+        candidates += [self._orphan(path, node) for node in kept]
+        if local is not None:
+            state: ClaimState = "live" if local.live else "doubtful"
+            candidates.append(Candidate(own, local.since, state, self._region, local=True))
         links = {one.node: self._view(path, one) for one in candidates if not one.local}
         source = None if broadcast is None else broadcast.source
         sources = {

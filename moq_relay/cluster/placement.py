@@ -13,9 +13,10 @@ HYSTERESIS = 0.8
 LinkState = Literal["idle", "dialling", "up", "suspect", "down"]
 """``idle``: dialled when it is needed. ``dialling``: others are asked until it is up."""
 
-ClaimState = Literal["live", "stale", "draining", "lost", "denied"]
-"""``lost``: its owner has lost the publisher. ``denied``: its owner says that it has no such path.
-Both last until the claim changes."""
+ClaimState = Literal["live", "stale", "draining", "doubtful", "lost", "denied"]
+"""``doubtful``: published here, and the publisher does not answer or is about to go. ``lost``: its
+owner has lost the publisher. ``denied``: its owner says that it has no such path. The last two stay
+until the claim changes."""
 
 
 @dataclass(frozen=True, slots=True)

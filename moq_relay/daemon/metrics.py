@@ -174,6 +174,13 @@ RELAY: tuple[Family, ...] = (
         lambda node: one(node.counters.violations),
     ),
     Family(
+        "moq_relay_publishers_silent",
+        G,
+        "Publishers that have said nothing for 6 s, though they were asked to: whoever else has "
+        "their broadcasts is preferred until they are heard again.",
+        lambda node: one(node.silent_publishers()),
+    ),
+    Family(
         "moq_relay_draining", G, "1 while the relay drains, or is drained.", _draining, join=max
     ),
     Family(

@@ -39,6 +39,7 @@ from moq_relay.daemon.notify import Manager
 from moq_relay.daemon.readings import LAG_BUCKETS, Readings
 from moq_relay.daemon.revocation_http import RevocationHttp
 from moq_relay.daemon.saturation import Saturation
+from moq_relay.daemon.silence import Silence
 from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.tokens.standing import Standing
 from moq_relay.daemon.topology import Topology
@@ -107,6 +108,7 @@ class Node:
         self._host = Host(self._context, self._ledger.ended)
         self._saturation = Saturation.of(settings, self._host.sessions, self._counters)
         self._clients = Clients(lambda: self._host.sessions, experience)
+        self._silence = Silence(lambda: self._host.sessions)
         if part.mode != "standalone":
             dialler = Dialler(self._host, self._context, certificates.trust, part.destinations())
             certificates.follow(dialler.believe)
@@ -216,6 +218,7 @@ class Node:
             drain=self._drain,
             http=self._guard.connections,
             standing=self._standing,
+            silent_publishers=lambda: self._silence.publishers,
         )
         views = Views(self.origin, self._cluster)
         live = Live(Topology(views, readings).look)
@@ -304,6 +307,7 @@ class Node:
                 self._standing.end(self._host.sessions, time.time())
             self.origin.sweep(time.monotonic())
             self._clients.turn()
+            self._silence.turn()
             self._saturation.turn()
             self._guard.turn(self._saturation, self._host.sessions, self.origin.cache)
             self._geo.turn()

@@ -70,6 +70,7 @@ class Readings:
     http: Mapping[str, Sized] = field(default_factory=dict)
     """Connections by the listener."""
     standing: Standing | None = None
+    silent_publishers: Callable[[], int] = int
 
     @property
     def node(self) -> str:

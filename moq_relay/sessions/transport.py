@@ -126,6 +126,13 @@ class Transport(Protocol):
     def stats(self) -> TransportStats:
         """A reading for metrics."""
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing came from the peer."""
+
+    def ping(self) -> None:
+        """Make the peer answer, so that ``silent_seconds`` means something."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:

@@ -39,6 +39,9 @@ class Memory:
         self.peer_names: tuple[str, ...] = ()
         self.rtt_seconds: float | None = None
         """What ``stats`` tells; nothing is measured here."""
+        self.silent_seconds = 0.0
+        """Whoever sets it says how long the peer was silent."""
+        self.pings = 0
         self._max_datagram = max_datagram
         self._loop = asyncio.get_running_loop()
         self._next = {0: parity, UNI: parity | UNI}
@@ -125,6 +128,9 @@ class Memory:
             self._over = True
             self._loop.call_soon(self.events.closed, code, reason)
             self._tell(partial(self.far._was_closed, code, reason))
+
+    def ping(self) -> None:
+        self.pings += 1
 
     def stats(self) -> TransportStats:
         return TransportStats(self.rtt_seconds, 0, 0, len(self._sending | self._receiving))

@@ -82,7 +82,7 @@ class Subscriber:
         """How many of them, by how."""
         self._fetches = Fetches(session, inlet)
         self._next_id = 0
-        self._leaving = False
+        self._doubts: set[str] = set()
         self._lost = False
         burst = ANNOUNCE_BURST * limits.announces_per_session
         rate, now = limits.announces_per_second, self._origin.clock()
@@ -155,7 +155,7 @@ class Subscriber:
 
     def _publish(self, path: str, way: _Way) -> bool:
         hops, warm, cold = way
-        return self._origin.publish(path, self, hops, warm=warm, cold=cold, live=not self._leaving)
+        return self._origin.publish(path, self, hops, warm=warm, cold=cold, live=not self._doubts)
 
     def withdraw(self, path: str) -> None:
         """The peer ended a broadcast; ``path`` is full."""
@@ -168,8 +168,14 @@ class Subscriber:
         self.withdraw(join(self.access.root, normalise(suffix)))
 
     def leaving(self) -> None:
-        """The peer is about to go: any other route is better from now on."""
-        self._leaving = True
+        """The peer is about to go."""
+        self.doubted("leaving")
+
+    def doubted(self, why: str, *, holds: bool = True) -> None:
+        """While ``why`` holds, any other route is better than what the peer has."""
+        if holds == (why in self._doubts):
+            return
+        (self._doubts.add if holds else self._doubts.discard)(why)
         for path, way in tuple(self._announced.items()):
             self._publish(path, way)
 

@@ -158,11 +158,9 @@ class QuicTransport:
 
     @property
     def silent_seconds(self) -> float:
-        """How long nothing came from the peer."""
         return time.monotonic() - self._connection.heard_at
 
     def ping(self) -> None:
-        """Make the peer answer, so that ``silent_seconds`` means something."""
         if not self._over:
             self._connection.ping()
 

@@ -224,3 +224,106 @@ def test_claims_of_others_for_what_is_not_published_here_change_nothing(it):
     it.registry.put("hall", B, NOW)
 
     assert it.origin.broadcasts == {}
+
+
+# --- a publisher in doubt -------------------------------------------------------------------------
+
+
+def doubt(it, source, *, live=False):
+    it.origin.publish("room", source, (7,), live=live)
+
+
+def test_a_publisher_in_doubt_keeps_its_claim_while_nobody_else_has_the_path(it):
+    source = it.publish(7)
+    it.said()
+
+    doubt(it, source)
+    it.registry.put("room", B, NOW - 5, state="stale")
+
+    assert it.said() == []
+
+
+def test_a_publisher_in_doubt_yields_to_who_else_has_the_path_until_it_is_heard_again(it):
+    source = it.publish(7)
+    it.pass_(3)
+    it.registry.put("room", B, NOW - 50)
+    it.said()
+
+    doubt(it, source)
+    assert it.said() == [("release", "room")]
+    doubt(it, source)
+    it.pass_(4)
+    assert it.said() == []
+    doubt(it, source, live=True)
+
+    assert it.said() == [("claim", "room", 7.0, (7,))]
+
+
+def test_a_publisher_already_in_doubt_yields_when_somebody_else_comes(it):
+    source = it.publish(7)
+    doubt(it, source)
+    it.said()
+
+    it.registry.put("room", B, NOW + 1)
+
+    assert it.said() == [("release", "room")]
+
+
+def test_two_that_yielded_to_each_other_claim_anew_and_go_back_and_forth_no_more(it):
+    source = it.publish(7)
+    it.registry.put("room", B, NOW - 5)
+    doubt(it, source)
+    it.said()
+
+    it.registry.drop("room", B)
+    assert it.said() == [("claim", "room", 0.0, (7,))]
+    it.registry.put("room", B, NOW - 5)
+    it.registry.drop("room", B)
+    it.registry.put("room", B, NOW - 5)
+    assert it.said() == []
+
+    # Once it was heard again, the next doubt is another one.
+    doubt(it, source, live=True)
+    doubt(it, source)
+    assert it.said() == [("release", "room")]
+
+
+def test_what_the_others_end_later_is_not_claimed_before_the_publisher_is_heard_again(it):
+    source = it.publish(7)
+    it.registry.put("room", B, NOW - 5)
+    doubt(it, source)
+    it.said()
+    it.pass_(3)
+
+    it.registry.drop("room", B)
+    doubt(it, source)
+    assert it.said() == []
+    doubt(it, source, live=True)
+
+    assert it.said() == [("claim", "room", 3.0, (7,))]
+
+
+def test_what_was_yielded_is_not_claimed_again_because_the_publisher_is_lost(it):
+    source = it.publish(7)
+    it.registry.put("room", B, NOW - 5)
+    doubt(it, source)
+    it.said()
+
+    it.world.lose(source, LOST)
+    it.registry.put("room", B, NOW - 4)
+    assert it.said() == []
+    it.pass_(60)
+
+    assert it.said() == []
+
+
+def test_of_two_publishers_here_the_one_that_answers_is_claimed(it):
+    it.publish(8)
+    it.pass_(10)
+    newest = it.publish(7)
+    it.registry.put("room", B, NOW - 50)
+    it.said()
+
+    doubt(it, newest)
+
+    assert it.said() == [("claim", "room", 10.0, (8,))]
