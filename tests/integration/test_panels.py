@@ -48,15 +48,18 @@ FAULTS = {
 """0 while all is well, and not when a node was killed, Redis lost everything, and the network of a
 viewer carries next to nothing."""
 LONGER = {
-    "cluster: Round trip now": (0.060, 0.020),
-    "cluster: Link": (0.012, 0.006),
+    "cluster: Round trip now": (0.060, 0.5),
+    "cluster: Link": (0.012, 0.5),
     "cluster: Delivery, whole": (0.012, math.inf),
     "cluster: Delivery, mean of 5 minutes": (0.012, math.inf),
     "experience: Delivery, mean of 5 minutes": (0.012, math.inf),
 }
-"""By how many seconds it rises at least between us and asia, and at most between others, when these
-two are 40 ms farther from each other each way. Means are of what was before, too; deliveries to the
-slow viewer in us take long wherever they come from."""
+"""By how many seconds it rises at least between us and asia, when these two are 40 ms farther from
+each other each way, and between others at most by which share of that: a busy machine holds up the
+datagrams of all, for they pass through this process. Means are of what was before, too; deliveries
+to the slow viewer in us take long wherever they come from."""
+UNKNOWN_SECONDS = 30
+"""A path that nobody has is waited for 5 s; the rest is for a busy machine."""
 ONLY_THEN = {
     "experience: Failover gap by pair, mean of 5 minutes",
     "experience: Failover gap by pair, 90 %",
@@ -96,7 +99,9 @@ async def come_and_go(cluster):
 
 def ask_for_nothing(node):
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(f"http://127.0.0.1:{node.web_port}/fetch/nobody/here/0", timeout=10)
+        urllib.request.urlopen(
+            f"http://127.0.0.1:{node.web_port}/fetch/nobody/here/0", timeout=UNKNOWN_SECONDS
+        )
 
 
 def taken_from(node):
@@ -238,8 +243,8 @@ async def test_every_panel_has_a_value_and_faults_are_seen_when_there_are_any(cl
                 usual = max(before.values())
                 rise = {pair: now - before.get(pair, usual) for pair, now in after.items()}
                 far = rise.pop(frozenset((US, ASIA)))
-                least, most = LONGER[title]
-                if far < least or max(rise.values()) > most:
+                least, share = LONGER[title]
+                if far < least or max(rise.values()) > share * far:
                     wrong.append(f"{title}: {before}, then {after}")
             if title in ONLY_THEN and (quiet or not fault):
                 wrong.append(f"{title}: {quiet} while all was well, {fault} afterwards")

@@ -19,6 +19,8 @@ PAIRS = [(here, there) for here in REGIONS for there in REGIONS if here != there
 FAR = {(EU, ASIA), (ASIA, EU)}
 ONE_WAY = 0.040
 NEAR_SECONDS = 0.020
+CLOCK_SECONDS = 0.005
+"""By how much timers may be early, and a round trip may be taken for shorter."""
 PATIENCE = 40
 """Some samples of each session."""
 LOOK_SECONDS = 2.0
@@ -132,21 +134,33 @@ async def test_a_longer_way_between_two_regions_is_read_back_for_that_pair_alone
     before = await looked(
         world, lambda look: min(look.current(*pair) for pair in FAR) > ONE_WAY, "far:"
     )
-    after = await looked(
-        world,
-        lambda look: all(
-            look.total("count", *pair) >= before.total("count", *pair) + 3 for pair in PAIRS
-        ),
-        "three samples later:",
-    )
-    means = after.means(before)
-    print("means:", *(f"{pair} {1000 * mean:.1f} ms" for pair, mean in means.items()))
-    for pair in PAIRS:
-        values = after.current(*pair), means[pair]
-        if pair in FAR:
-            assert values == pytest.approx((2 * ONE_WAY, 2 * ONE_WAY), abs=0.005), pair
-        else:
-            assert max(values) < NEAR_SECONDS, pair
+    looks = [before]
+
+    def measured(look):
+        """Whether each distance is as it should be, now and in the mean of the last samples.
+
+        A busy machine holds up a datagram now and then; what is counted for the wrong pair stays.
+        """
+        looks.append(look)
+        since = next((one for one in reversed(looks) if sampled(one, look)), None)
+        if since is None:
+            return False
+        means = look.means(since)
+        print("means:", *(f"{pair} {1000 * mean:.1f} ms" for pair, mean in means.items()))
+        return all(as_far(pair, look.current(*pair), means[pair]) for pair in PAIRS)
+
+    await looked(world, measured, "three samples later:")
+
+
+def sampled(since, look):
+    """Whether every distance was measured three times more."""
+    return all(look.total("count", *pair) >= since.total("count", *pair) + 3 for pair in PAIRS)
+
+
+def as_far(pair, *values):
+    """No datagram comes early, and none that was held up took as long as an ocean."""
+    least = 2 * ONE_WAY - CLOCK_SECONDS if pair in FAR else 0.0
+    return all(least < value < least + NEAR_SECONDS for value in values)
 
 
 async def test_the_registry_is_timed_by_every_node_and_a_canary_flies_at_the_root(world):
