@@ -42,6 +42,7 @@ def gate_limits(settings: Settings) -> GateLimits:
         sessions_per_address=own.sessions_per_address,
         handshakes=own.handshakes,
         requests=own.http_requests_per_address,
+        loop_share=own.handshakes_share,
         trusted=tuple(ipaddress.ip_network(network) for network in own.trusted_networks),
     )
 

@@ -139,6 +139,12 @@ class LimitsSection(Section):
         description="Unfinished handshakes of a listener from which on a client proves its address "
         "first (QUIC Retry), which costs it a round trip.",
     )
+    handshakes_share: Share = Field(
+        default=0.2,
+        description="Of the event loop's time, what goes to new connections: to datagrams that "
+        "belong to no connection, and to handshakes. What comes beyond that waits, and is lost "
+        "when too much waits; a client asks again by itself. Those who are here go first.",
+    )
     shed: Share = Field(
         default=0.95,
         description="`moq_relay_saturation_ratio` of `loop`, `egress`, `memory` or `fds` from "

@@ -168,6 +168,20 @@ RELAY: tuple[Family, ...] = (
         lambda node: one(node.counters.retries),
     ),
     Family(
+        "moq_relay_newcomer_seconds",
+        C,
+        "Time of the event loop that went to datagrams of no connection, and to handshakes; a "
+        "second gains no more than `limits.handshakes_share`.",
+        lambda node: one(node.newcomers()),
+    ),
+    Family(
+        "moq_relay_newcomer_datagrams",
+        C,
+        "UDP datagrams that belonged to no connection and were looked at. What the system drops "
+        "because nobody had time to look is not here.",
+        lambda node: one(node.counters.strangers),
+    ),
+    Family(
         "moq_relay_violations",
         C,
         "Sessions ended because the peer broke the protocol.",

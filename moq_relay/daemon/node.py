@@ -215,6 +215,7 @@ class Node:
             sessions=lambda: self._host.sessions,
             saturation=self._saturation.ratios,
             session_lines=self._lines.counts,
+            newcomers=lambda: self._guard.gate.loop.spent,
             drain=self._drain,
             http=self._guard.connections,
             standing=self._standing,

@@ -64,6 +64,8 @@ class Readings:
     """Those that are open now."""
     saturation: Callable[[], Mapping[str, float]] = dict
     """Share of each resource that is in use."""
+    newcomers: Callable[[], float] = float
+    """Seconds of the loop that went to new connections."""
     session_lines: Callable[[], tuple[int, int]] = lambda: (0, 0)
     """Lines of sessions that were written, and lost."""
     drain: Drain | None = None

@@ -41,6 +41,8 @@ class Counters:
     """By reason."""
     handshakes_refused: Counter[str] = field(default_factory=Counter)
     """By reason; those of ``rate`` were put off."""
+    strangers: int = 0
+    """UDP datagrams that belonged to no connection and were looked at."""
     retries: int = 0
     """Clients that were asked to prove their address."""
     requests_refused: Counter[str] = field(default_factory=Counter)

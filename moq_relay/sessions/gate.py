@@ -19,6 +19,7 @@ from enum import Enum, auto
 from moq_relay.errors import LimitReached
 from moq_relay.relay.counters import Counters
 from moq_relay.sessions.bucket import Bucket
+from moq_relay.sessions.loopshare import LoopShare
 
 KNOWN = 16_384
 """Networks without a session that are remembered, the latest to come."""
@@ -64,6 +65,8 @@ class GateLimits:
     """Handshakes a second of all networks; None: any number."""
     requests: int | None = None
     """Requests by HTTP a second of one network; None: any number."""
+    loop_share: float | None = None
+    """Of the loop's time, for new connections; None: all of it."""
     trusted: tuple[Network, ...] = ()
     """Networks to which nothing here applies."""
 
@@ -97,6 +100,8 @@ class Gate:
         self.saturated: str | None = None
         """The resource that has too little left for newcomers; set from outside."""
         self.counters = counters or Counters()
+        self.loop = LoopShare(self.limits.loop_share)
+        """The time that new connections may take, of all listeners together."""
         self._clock = clock
         self._present: Counter[str] = Counter()
         """Sessions by network; none that has none."""

@@ -17,7 +17,9 @@ MAX_LINES = 400
 VERSION_NAME = re.compile(r"\b(LITE|DRAFT)_\d\d\b|moq-lite-\d\d|\bmoqt?-\d\d\b|[\"']moql[\"']")
 """docs/adr/0002-versions-as-tables.md: only a ``versions.py`` may match it."""
 
-ENGINE = frozenset(f"transports/quic/{name}.py" for name in ("engine", "proof", "steady", "tap"))
+ENGINE = frozenset(
+    f"transports/quic/{name}.py" for name in ("engine", "named", "proof", "steady", "tap")
+)
 """docs/adr/0004-engine-seam.md, 0006-fast-writer.md: who may touch a private name of aioquic."""
 
 HOT: dict[str, tuple[str, ...]] = {

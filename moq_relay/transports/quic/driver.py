@@ -89,6 +89,8 @@ class Connection:
         self.started_at = self.heard_at = time.monotonic()
         """Monotonic seconds of the start, and of the last datagram."""
         self.is_established = False
+        self.is_new = True
+        """Whether its work is that of a new connection; the endpoint says when that is over."""
         self.connection_ids: set[bytes] = set()
         self._host = host
         self._bind = bind

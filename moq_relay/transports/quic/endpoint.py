@@ -8,12 +8,12 @@ from socket import socket
 
 from aioquic.quic.configuration import QuicConfiguration
 
+from moq_relay.sessions.loopshare import LoopShare
+from moq_relay.transports.quic.connection_ids import ID_BYTES
 from moq_relay.transports.quic.datagram_io import Address, Datagram, DatagramIO, IoCounters
+from moq_relay.transports.quic.door import Door
 from moq_relay.transports.quic.driver import Bind, Connection
 from moq_relay.transports.quic.engine import Engine
-
-CONNECTION_ID_BYTES = 8
-"""Length of the ids that we hand out; those of a client's first packets may be longer."""
 
 DATAGRAM_FRAME_BYTES = 65536
 """Largest DATAGRAM frame that we take; a limit of the extension, not of ours."""
@@ -44,7 +44,7 @@ def configuration(limits: Limits, alpns: list[str], *, is_client: bool) -> QuicC
     return QuicConfiguration(
         is_client=is_client,
         alpn_protocols=alpns,
-        connection_id_length=CONNECTION_ID_BYTES,
+        connection_id_length=ID_BYTES,
         idle_timeout=limits.idle_seconds,
         max_data=limits.connection_bytes,
         max_stream_data=limits.stream_bytes,
@@ -94,12 +94,16 @@ class Endpoint:
         unrouted: Callable[[bytes, Address, float], None] | None = None,
         failed: Callable[[str], None] | None = None,
         ended: Callable[[int, str], None] | None = None,
+        share: LoopShare | None = None,
+        strangers: socket | None = None,
     ) -> None:
-        """Serve ``sock``, which the endpoint owns from now on.
+        """Serve ``sock``, which the endpoint owns from now on, and ``strangers``.
 
         Args:
             failed: called with the reason of each handshake that came to nothing.
             ended: called with code and reason when a connection begins to end.
+            share: of the loop, for what belongs to no connection and for new ones; None: all.
+            strangers: another socket at the address, at which the first of that comes.
         """
         self.limits = limits
         self.counters = EndpointCounters()
@@ -115,6 +119,10 @@ class Endpoint:
         self._unfinished = 0
         self._io = DatagramIO(sock, self._received, self._flush_soon)
         self.counters.io = self._io.counters
+        self._share = share or LoopShare(None)
+        self._door: Door | None = None
+        if strangers is not None:
+            self._door = Door(strangers, self._share, self._route, self._flush_now)
         self._sweeping = self._loop.call_later(self._sweep_seconds, self._sweep)
 
     @property
@@ -156,6 +164,8 @@ class Endpoint:
         for connection in list(self.connections):
             self.gone(connection)
         self._io.close()
+        if self._door is not None:
+            self._door.close()
 
     def live(self) -> Census:
         """Count what is alive."""
@@ -208,6 +218,7 @@ class Endpoint:
         self._unfinished -= not connection.is_established
         self._dirty.pop(connection, None)
         connection.drop()
+        connection.engine.forget()
         for connection_id in list(connection.connection_ids):
             self.unrouted(connection_id)
 
@@ -217,19 +228,37 @@ class Endpoint:
         now = time.monotonic()
         routes = self._routes
         for data, address in datagrams:
-            if len(data) < 1 + CONNECTION_ID_BYTES:
+            if len(data) < 1 + ID_BYTES:
                 self.counters.unroutable += 1
                 continue
             if data[0] & 0x80:
                 connection = routes.get(data[6 : 6 + data[5]])
             else:
-                connection = routes.get(data[1 : 1 + CONNECTION_ID_BYTES])
-            if connection is not None:
+                connection = routes.get(data[1 : 1 + ID_BYTES])
+            if connection is not None and not connection.is_new:
                 connection.receive(data, address, now)
-            elif self._unrouted is not None and not self._closed:
-                self._unrouted(data, address, now)
+            elif connection is not None or self._share.is_left():
+                begun = time.perf_counter()
+                self._route(data, address, now)
+                self._share.spend(time.perf_counter() - begun)
             else:
                 self.counters.unroutable += 1
+        self._flush_now()
+
+    def _route(self, data: bytes, address: Address, now: float) -> None:
+        """One datagram of a new connection, or of none."""
+        connection = None
+        if len(data) > ID_BYTES:
+            at = 6 if data[0] & 0x80 else 1
+            connection = self._routes.get(data[at : at + (data[5] if at == 6 else ID_BYTES)])
+        if connection is not None:
+            connection.receive(data, address, now)
+        elif self._unrouted is not None and not self._closed:
+            self._unrouted(data, address, now)
+        else:
+            self.counters.unroutable += 1
+
+    def _flush_now(self) -> None:
         if self._flushing is not None:
             # Now and not at the end of the turn: another turn costs as much as the flush.
             self._flushing.cancel()
@@ -249,11 +278,22 @@ class Endpoint:
             connection = next(waiting, None)
             if connection is None:
                 return
+            if connection.is_new:
+                self._flush_new(connection, now)
+                continue
             datagrams = connection.flush(now)
             if datagrams:
                 self._io.send(datagrams)
         # Those who had no turn go first when the socket has room again.
         self._dirty = dict.fromkeys(waiting) | self._dirty
+
+    def _flush_new(self, connection: Connection, now: float) -> None:
+        begun = time.perf_counter()
+        datagrams = connection.flush(now)
+        if datagrams:
+            self._io.send(datagrams)
+        connection.is_new = not connection.is_established
+        self._share.spend(time.perf_counter() - begun)
 
     @property
     def _sweep_seconds(self) -> float:

@@ -1,6 +1,5 @@
 """What a server answers before there is a connection: other versions, Retry, refusal."""
 
-import os
 import time
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # they forgot to export it
@@ -18,6 +17,7 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.retry import QuicRetryTokenHandler
 
+from moq_relay.transports.quic.connection_ids import new_id
 from moq_relay.transports.quic.datagram_io import Address
 
 SMALLEST_INITIAL = 1200
@@ -59,7 +59,7 @@ class Retry:
 
     def packet(self, header: QuicHeader, address: Address) -> bytes:
         """The Retry packet that answers ``header``."""
-        source = os.urandom(8)
+        source = new_id()
         token = self._tokens.create_token(
             address=address,
             original_destination_connection_id=header.destination_cid,

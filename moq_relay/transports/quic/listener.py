@@ -18,10 +18,11 @@ from moq_relay.sessions.gate import Answer, Gate
 from moq_relay.sessions.transport import Accept
 from moq_relay.transports.quic import proof
 from moq_relay.transports.quic.connection import RawBinding
+from moq_relay.transports.quic.connection_ids import ID_BYTES
 from moq_relay.transports.quic.datagram_io import Address, bind, readable
+from moq_relay.transports.quic.door import beside
 from moq_relay.transports.quic.driver import Binding, Connection
 from moq_relay.transports.quic.endpoint import (
-    CONNECTION_ID_BYTES,
     Census,
     Endpoint,
     EndpointCounters,
@@ -73,7 +74,15 @@ class Listener:
         self._refusing = False
         alpns = [*protocols, *(H3_ALPN if webtransport else ())]
         self._configuration = configuration(limits, alpns, is_client=False)
-        self._endpoint = Endpoint(sock, limits, unrouted=self._unrouted, failed=failed)
+        sorted_out = beside(sock)
+        self._endpoint = Endpoint(
+            sock if sorted_out is None else sorted_out,
+            limits,
+            unrouted=self._unrouted,
+            failed=failed,
+            share=self._gate.loop,
+            strangers=None if sorted_out is None else sock,
+        )
 
     @property
     def address(self) -> Address:
@@ -120,7 +129,8 @@ class Listener:
 
     def _unrouted(self, data: bytes, address: Address, now: float) -> None:
         endpoint = self._endpoint
-        header = opening(data, CONNECTION_ID_BYTES)
+        self._gate.counters.strangers += 1
+        header = opening(data, ID_BYTES)
         if header is None:
             endpoint.counters.unroutable += 1
             return

@@ -40,6 +40,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from moq_relay.transports.quic.named import NamedConnection
 from moq_relay.transports.quic.slices import SendLedger
 from moq_relay.wire.varint import encode
 
@@ -63,7 +64,7 @@ _ACK_BYTES = 80
 _Delivery = tuple[Callable[..., None], Any]
 
 
-class SteadyConnection(QuicConnection):
+class SteadyConnection(NamedConnection):
     """What `Engine` is made of: `steady` says when `write_streams` may stand in for aioquic."""
 
     takes_over = True

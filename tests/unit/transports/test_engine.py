@@ -1,4 +1,4 @@
-"""The three files that know aioquic's inside: what they rely on is really there."""
+"""The files that know aioquic's inside: what they rely on is really there."""
 
 import ast
 import inspect
@@ -15,7 +15,8 @@ from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
-from moq_relay.transports.quic import engine, steady, tap
+from moq_relay.transports.quic import engine, named, steady, tap
+from moq_relay.transports.quic.connection_ids import is_ours
 
 
 def instances():
@@ -44,7 +45,7 @@ def instances():
     ("owner", "name", "kind"),
     [
         (owner, name, kind)
-        for module in (engine, steady, tap)
+        for module in (engine, named, steady, tap)
         for owner, names in module.PRIVATE.items()
         for name, kind in names.items()
     ],
@@ -60,7 +61,9 @@ def test_a_name_of_aioquic_that_is_relied_on_is_there(owner, name, kind):
         assert isinstance(value, kind)
 
 
-@pytest.mark.parametrize("module", [engine, steady, tap], ids=["engine", "steady", "tap"])
+@pytest.mark.parametrize(
+    "module", [engine, named, steady, tap], ids=["engine", "named", "steady", "tap"]
+)
 def test_the_list_of_private_names_is_complete(module):
     source = Path(module.__file__).read_text()
     own = {
@@ -86,6 +89,7 @@ def test_the_list_of_private_names_is_complete(module):
         ("_get_or_create_stream_for_send", ["stream_id"]),
         ("_initialize", ["peer_cid"]),
         ("_payload_received", ["context", "plain", "crypto_frame_required"]),
+        ("_replenish_connection_ids", []),
         ("_unblock_streams", ["is_unidirectional"]),
         ("_write_application", ["builder", "network_path", "now"]),
         ("_write_connection_limits", ["builder", "space"]),
@@ -127,3 +131,19 @@ def test_datagrams_that_a_longer_connection_id_leaves_no_room_for_are_dropped():
     assert quic.datagram_limit == largest - 12
     assert list(quic._datagrams_pending) == [b"small"]
     assert quic.datagrams_dropped == 1
+
+
+def test_every_id_that_is_handed_out_is_one_that_the_kernel_knows():
+    quic = engine.Engine(QuicConfiguration(), streams=8)
+    quic._remote_active_connection_id_limit = 8
+
+    quic._replenish_connection_ids()
+    handed_out = [one.cid for one in quic._host_cids]
+    # When one of them was lost and is sent again
+    quic._host_cids[3].was_sent = False
+    quic._replenish_connection_ids()
+
+    assert handed_out[0] == quic.host_cid == quic._local_initial_source_connection_id
+    assert len(set(handed_out)) == 8
+    assert all(map(is_ours, handed_out))
+    assert [one.cid for one in quic._host_cids] == handed_out
