@@ -1,6 +1,6 @@
 BIN := $(or $(VENV),.venv)/bin
 
-.PHONY: run test check fix bench chaos alarms rights fuzz venv
+.PHONY: run test check fix bench chaos alarms floods rights fuzz venv
 
 run: venv       ## three relays on this machine as one cluster, with a demo broadcast and a page
 	@$(BIN)/moq-relay dev
@@ -23,6 +23,10 @@ chaos: venv     ## every fault at the default lease, then ten minutes of faults 
 
 alarms: venv    ## every fault that an alert is for, then ten minutes of none; ARGS="--only NAME"
 	@$(BIN)/python -m tests.alarms --write docs/alerts-seen.md $(ARGS)
+
+floods: venv    ## four floods at a relay, and what ten minutes of all leave behind; ARGS="--only NAME"
+	@$(BIN)/python -m tests.floods --write docs/floods.md $(ARGS)
+	@$(BIN)/python -m tests.floods --soak --write docs/floods.md $(ARGS)
 
 rights: venv    ## every token at every path, by every transport and version, against an oracle
 	@$(BIN)/python -m tests.rights $(ARGS)
