@@ -12,6 +12,8 @@ SHARE_BOUND = 0.25
 """Of the loop, for new connections."""
 LATENCY_BOUND = 2.0
 """Times the p99 with the same sender aimed at a closed port."""
+CALM_MS = 25.0
+"""What the p99 may be beside a closed port: above it the machine had other work."""
 LEAST_SENT = 1_000
 """Datagrams of a round, or it was no flood."""
 SLOPE_BOUND = 0.5
@@ -111,6 +113,10 @@ class Seen:
             found.append(f"new connections took {self.share:.1%} of the loop")
         if self.ratio > LATENCY_BOUND:
             found.append(f"the viewer's p99 was {self.ratio:.2f} times that beside a closed port")
+        if self.p99_closed > CALM_MS:
+            found.append(
+                f"the machine had other work: p99 {self.p99_closed:.0f} ms beside a closed port"
+            )
         if self.missed:
             found.append(f"the viewer missed {self.missed} groups")
         if any(one.sent < LEAST_SENT for one in (*self.flooded, *self.closed)):

@@ -49,6 +49,7 @@ def test_what_is_within_every_bound_holds():
             "new connections took 26.0%",
         ),
         (replace(GOOD, flooded=[replace(ROUND, tenths=SLOW)]), "2.02 times"),
+        (replace(GOOD, closed=[replace(ROUND, tenths={400: 1})]), "had other work: p99 40 ms"),
         (replace(GOOD, missed=1), "missed 1 groups"),
         (replace(GOOD, flooded=[replace(ROUND, sent=999)]), "a round without a flood"),
         (replace(GOOD, closed=[replace(ROUND, sent=0)]), "a round without a flood"),
