@@ -15,6 +15,7 @@ from moq_relay.transports.quic.dialer import Trust, dial
 from moq_relay.transports.quic.endpoint import Limits
 from moq_relay.transports.quic.engine import Engine
 from moq_relay.transports.quic.listener import Listener, listen
+from tests.support.own_client import PATIENCE
 
 CREDENTIALS = tls.Credentials(tls.generate(["localhost", "127.0.0.1", "::1"]))
 PROTOCOLS = ("moq-lite-05", "moq-lite-04")
@@ -115,7 +116,7 @@ class Pair:
         return self.server.events  # type: ignore[return-value]
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Let the loop turn until ``condition`` holds."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -131,7 +131,7 @@ class Street:
 
     def joiner(self, house: House, *, token: str | None = None, **options) -> Joiner:
         """What joins in the name of ``house``, by default with a token that names it."""
-        options = {"silence": 0.3, "instance": f"instance of {house.url}"} | options
+        options = {"silence": 5.0, "instance": f"instance of {house.url}"} | options
         token = token or KEY.sign(cluster=True, node=house.url)
         return Joiner(self.dial(house), house.challenges, node=house.url, token=token, **options)
 

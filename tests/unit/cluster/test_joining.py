@@ -205,7 +205,9 @@ async def test_a_node_that_has_to_wait_for_its_turn_is_told_and_stays(town, monk
 
     async with asyncio.TaskGroup() as tasks:
         joining = [
-            tasks.create_task(joined(town.joiner(house, token=SHARED))) for house in (first, second)
+            # The second has to wait for a second.
+            tasks.create_task(joined(town.joiner(house, token=SHARED, silence=0.8)))
+            for house in (first, second)
         ]
 
     assert [task.result()[0] for task in joining] == [True, True]
@@ -283,7 +285,7 @@ async def test_a_root_that_is_silent_is_given_up(town):
     node = await town.build(NODE)
 
     with pytest.raises(SessionClosed, match=r"the root said nothing for 0\.3 s"):
-        await joined(town.joiner(node))
+        await joined(town.joiner(node, silence=0.3))
 
 
 async def test_a_node_without_a_token_only_measures_the_way(town):
