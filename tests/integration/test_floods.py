@@ -18,6 +18,6 @@ def test_a_viewer_misses_nothing_beside_a_flood_and_newcomers_take_their_share(t
 
     # A machine with other work says nothing of latency.
     assert found.missed == 0
-    assert found.share <= 0.25
+    assert 0.01 < found.share <= 0.25
     assert found.seen_rate > 100
     assert all(one.sent > LEAST_SENT for one in (*found.flooded, *found.closed))
