@@ -20,7 +20,7 @@ from tests.unit.cluster.fakes import NOW, FakeRegistry, FakeSession
 from tests.unit.relay.fakes import BACK, OUR_HOP, FakeSource, World, was_reset
 
 A, B = "https://a.example/", "https://b.example/"
-TIMES = LinkTimes(ping=0.02, suspect=0.06, idle=0.1, backoff=0.02, lost=0.04, settle=0.01)
+TIMES = LinkTimes(ping=0.02, suspect=0.06, idle=0.5, backoff=0.02, lost=0.04, settle=0.01)
 
 
 class Setting:

@@ -16,7 +16,7 @@ from tests.unit.cluster.fakes import FakeSession
 from tests.unit.relay.fakes import BACK, World
 
 A = "https://a.example/"
-TIMES = LinkTimes(ping=0.02, suspect=0.06, idle=0.1, backoff=0.02, lost=0.04, settle=0.01)
+TIMES = LinkTimes(ping=0.02, suspect=0.06, idle=0.5, backoff=0.02, lost=0.04, settle=0.01)
 
 
 class Net:
