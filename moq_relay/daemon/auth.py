@@ -7,13 +7,13 @@ from urllib.parse import parse_qsl, unquote
 
 from moq_relay.cluster.address import node_url
 from moq_relay.cluster.targets import CHALLENGE, LINK, REGISTER, TOKEN
-from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.config.sources import Loaded
+from moq_relay.daemon.config.values import Public
 from moq_relay.daemon.tokens.claims import Claims, Rules, verify
 from moq_relay.daemon.tokens.jwk import Key, named_key
 from moq_relay.daemon.tokens.keyring import keyring
 from moq_relay.daemon.tokens.keys import Keyring
 from moq_relay.daemon.tokens.standing import Standing
-from moq_relay.daemon.values import Public
 from moq_relay.errors import Unauthorized, WireError
 from moq_relay.relay.access import Access, Holder
 from moq_relay.relay.path import covers, normalise

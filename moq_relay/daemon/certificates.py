@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moq_relay.daemon import clustering
 from moq_relay.daemon.clustering import authorities
-from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.config.sources import Loaded
 from moq_relay.daemon.watched import Watched
 from moq_relay.errors import ConfigError
 from moq_relay.transports import tls

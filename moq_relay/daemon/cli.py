@@ -8,16 +8,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from moq_relay import __version__
-from moq_relay.daemon import asking, certs, changes, changing, clustering, dev, logs
+from moq_relay.daemon import clustering
 from moq_relay.daemon.certificates import Certificates
-from moq_relay.daemon.check import in_force
-from moq_relay.daemon.flags import help_text, parse
+from moq_relay.daemon.commands import asking, certs, changing, dev, minting
+from moq_relay.daemon.commands.check import in_force
+from moq_relay.daemon.commands.welcome import SETTINGS
+from moq_relay.daemon.config.flags import help_text, parse
+from moq_relay.daemon.config.sources import load, read_environment, read_file
 from moq_relay.daemon.load import command as measuring
+from moq_relay.daemon.logs import setup
 from moq_relay.daemon.process import run
-from moq_relay.daemon.sources import load, read_environment, read_file
-from moq_relay.daemon.tokens import minting
 from moq_relay.daemon.tokens.keyring import keyring
-from moq_relay.daemon.welcome import SETTINGS
+from moq_relay.daemon.web import changes
 from moq_relay.errors import ConfigError
 
 OTHERS: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {
@@ -74,5 +76,5 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             sys.stderr.write(f"moq-relay: warning: {warning}\n")
         return 0
     log = loaded.settings.log
-    logs.configure(log.level, log.format, addresses=log.addresses)
+    setup.configure(log.level, log.format, addresses=log.addresses)
     return run(loaded, warnings, greet=command.name == "demo")

@@ -38,8 +38,8 @@ from moq_relay.cluster.roundtrips import Method, RoundTrips, Way
 from moq_relay.cluster.timing import TimedRoad
 from moq_relay.daemon.chronicle import Chronicle, Overheard
 from moq_relay.daemon.clustering import Part
-from moq_relay.daemon.geo import coarse
-from moq_relay.daemon.settings import Redis
+from moq_relay.daemon.config.settings import Redis
+from moq_relay.daemon.geo.answer import coarse
 from moq_relay.relay.origin import Origin
 from moq_relay.sessions.context import Extension
 from moq_relay.wire import ingested

@@ -12,8 +12,8 @@ from moq_relay.cluster.endpoint import Endpoint, parse_endpoint
 from moq_relay.cluster.records import Offer
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.cluster.targets import Token
-from moq_relay.daemon.hidden import hidden
-from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.config.hidden import hidden
+from moq_relay.daemon.config.sources import Loaded
 from moq_relay.daemon.tokens.claims import TokenFile
 from moq_relay.errors import ConfigError
 from moq_relay.transports.quic.dialer import Trust

@@ -13,12 +13,12 @@ from prometheus_client.core import (
 
 from moq_relay.cluster import keys as keys_of_redis
 from moq_relay.cluster.acl import acl_rules
-from moq_relay.daemon import metrics
-from moq_relay.daemon.check import toml
 from moq_relay.daemon.clients import ROLES
-from moq_relay.daemon.settings import Settings
-from moq_relay.daemon.sources import Key, keys
-from moq_relay.daemon.viewer_metrics import TRANSPORTS
+from moq_relay.daemon.commands.check import toml
+from moq_relay.daemon.config.settings import Settings
+from moq_relay.daemon.config.sources import Key, keys
+from moq_relay.daemon.metrics import families
+from moq_relay.daemon.metrics.viewers import TRANSPORTS
 from moq_relay.relay.histogram import LATENCY
 from moq_relay.sessions.experience import AGES, FIRST
 from moq_relay.wire.lite.versions import VERSIONS
@@ -190,15 +190,15 @@ KINDS = {
 def metric_table() -> str:
     """The text of docs/metrics.md."""
     rows = [METRICS]
-    for family in metrics.FAMILIES:
+    for family in families.FAMILIES:
         kind = KINDS[family.kind]
         labels = ", ".join(f"`{name}`" for name in family.labels)
         rows.append(f"| `{family.sample_name}` | {kind} | {labels} | {family.meaning} |\n")
-    told = ", ".join(f"`{name}`" for name in metrics.INFO_LABELS)
-    rows.append(f"| `moq_relay_info` | gauge | {told} | {metrics.INFO_MEANING} |\n")
+    told = ", ".join(f"`{name}`" for name in families.INFO_LABELS)
+    rows.append(f"| `moq_relay_info` | gauge | {told} | {families.INFO_MEANING} |\n")
     transports = ", ".join(f"`{name}`" for name in TRANSPORTS)
     versions = ", ".join(f"`{version.name}`" for version in VERSIONS)
-    reasons = ", ".join(f"`{name}`" for name in metrics.REASONS)
+    reasons = ", ".join(f"`{name}`" for name in families.REASONS)
     roles = ", ".join(f"`{name}`" for name in ROLES)
     rows += [
         f"\n`transport` is one of {transports}; `version` one of {versions}.\n",

@@ -2,10 +2,10 @@
 
 from moq_relay.daemon import sockets
 from moq_relay.daemon.certificates import Certificates
+from moq_relay.daemon.config.sources import Loaded
+from moq_relay.daemon.config.values import Address, Listener
 from moq_relay.daemon.guard import Guard
-from moq_relay.daemon.http import Door
-from moq_relay.daemon.sources import Loaded
-from moq_relay.daemon.values import Address, Listener
+from moq_relay.daemon.web.http import Door
 from moq_relay.errors import ConfigError
 from moq_relay.sessions.host import Host
 from moq_relay.transports.quic import listener as quic

@@ -4,9 +4,9 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 
-from moq_relay.daemon import bounds
+from moq_relay.daemon.config import bounds
+from moq_relay.daemon.config.settings import Settings
 from moq_relay.daemon.saturation import Saturation, descriptor_limit
-from moq_relay.daemon.settings import Settings
 from moq_relay.daemon.web.connections import Connections
 from moq_relay.daemon.web.requests import Requests
 from moq_relay.relay.counters import Counters

@@ -17,36 +17,40 @@ from moq_relay.cluster.dialling import Dialler
 from moq_relay.cluster.joining import Challenges
 from moq_relay.cluster.membership import NAME_TAKEN
 from moq_relay.cluster.revocations import Revocations
-from moq_relay.daemon import bounds, changes, clustering, doors, metrics, sockets, welcome
+from moq_relay.daemon import clustering, doors, sockets
 from moq_relay.daemon.auth import OPEN, Authority
 from moq_relay.daemon.certificates import Certificates
 from moq_relay.daemon.certified import by_certificate
-from moq_relay.daemon.changes import Changes
 from moq_relay.daemon.clients import Clients
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
+from moq_relay.daemon.commands import welcome
+from moq_relay.daemon.config import bounds
+from moq_relay.daemon.config.sources import Loaded
+from moq_relay.daemon.config.values import Address
 from moq_relay.daemon.demo import PATH, Demo
 from moq_relay.daemon.drain import Drain
-from moq_relay.daemon.geo_http import GeoHttp
 from moq_relay.daemon.guard import Guard
 from moq_relay.daemon.guests import Guests, doorkeeper
-from moq_relay.daemon.hosts import Hosts
-from moq_relay.daemon.http import Door, PublicHttp
-from moq_relay.daemon.internal import InternalHttp, Readiness
-from moq_relay.daemon.linefile import LineFile
-from moq_relay.daemon.live import Live
+from moq_relay.daemon.logs.linefile import LineFile
+from moq_relay.daemon.logs.usage import Ledger
+from moq_relay.daemon.metrics import families
+from moq_relay.daemon.metrics.readings import LAG_BUCKETS, Readings
 from moq_relay.daemon.notify import Manager
-from moq_relay.daemon.readings import LAG_BUCKETS, Readings
-from moq_relay.daemon.revocation_http import RevocationHttp
 from moq_relay.daemon.saturation import Saturation
 from moq_relay.daemon.silence import Silence
-from moq_relay.daemon.sources import Loaded
 from moq_relay.daemon.tokens.standing import Standing
-from moq_relay.daemon.topology import Topology
-from moq_relay.daemon.usage import Ledger
-from moq_relay.daemon.values import Address
-from moq_relay.daemon.views import Views
+from moq_relay.daemon.web import changes
+from moq_relay.daemon.web.changes import Changes
+from moq_relay.daemon.web.geo_http import GeoHttp
+from moq_relay.daemon.web.hosts import Hosts
+from moq_relay.daemon.web.http import Door, PublicHttp
+from moq_relay.daemon.web.internal import InternalHttp, Readiness
+from moq_relay.daemon.web.live import Live
+from moq_relay.daemon.web.revocation_http import RevocationHttp
 from moq_relay.daemon.web.serving import serving
+from moq_relay.daemon.web.topology import Topology
+from moq_relay.daemon.web.views import Views
 from moq_relay.errors import ConfigError
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
@@ -224,7 +228,7 @@ class Node:
         views = Views(self.origin, self._cluster)
         live = Live(Topology(views, readings).look)
         hosts = Hosts.of(self._settings)
-        registry = metrics.registry(readings)
+        registry = families.registry(readings)
         internal = InternalHttp(
             registry,
             self._readiness,

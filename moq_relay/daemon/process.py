@@ -5,8 +5,8 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from moq_relay.daemon.config.sources import Loaded
 from moq_relay.daemon.node import Node
-from moq_relay.daemon.sources import Loaded
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from moq_relay.daemon.settings import Settings
+from moq_relay.daemon.config.settings import Settings
 from moq_relay.relay.counters import Counters
 
 LOOP, SESSIONS, EGRESS, MEMORY, FDS = RESOURCES = ("loop", "sessions", "egress", "memory", "fds")

@@ -5,7 +5,7 @@ import errno
 import socket
 from collections.abc import Iterable
 
-from moq_relay.daemon.values import Address
+from moq_relay.daemon.config.values import Address
 from moq_relay.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "::1")

@@ -16,10 +16,10 @@ from moq_relay.cluster import address, records, revocations
 from moq_relay.cluster.records import Oddities
 from moq_relay.daemon import auth
 from moq_relay.daemon.auth import Authority
+from moq_relay.daemon.config.values import Public
 from moq_relay.daemon.tokens import claims, jwk
 from moq_relay.daemon.tokens.claims import Rules
 from moq_relay.daemon.tokens.jwk import Key
-from moq_relay.daemon.values import Public
 from moq_relay.errors import ConfigError, FrameTooLarge, Unauthorized, WireError
 from moq_relay.relay import path as paths
 from moq_relay.relay.access import Access

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from moq_relay.daemon import welcome
+from moq_relay.daemon.commands import welcome
 from tests.support.relay_process import EXECUTABLE, RelayProcess, free_ports
 
 VERSIONS = ["moq-lite-05"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from moq_relay.daemon.dev import Relay, prepare
-from moq_relay.daemon.sources import load, read_file
+from moq_relay.daemon.commands.dev import Relay, prepare
+from moq_relay.daemon.config.sources import load, read_file
 from moq_relay.errors import ConfigError
 from tests.integration.test_embedded import alive, gone
 from tests.support.relay_process import environment, free_ports
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.timeout(90)
 
 RUN = """
 import json, sys
-from moq_relay.daemon.dev import Relay, run
-from moq_relay.daemon.flags import parse
+from moq_relay.daemon.commands.dev import Relay, run
+from moq_relay.daemon.config.flags import parse
 relays = [Relay(*entry) for entry in json.loads(sys.argv[1])]
 sys.exit(run(parse(["dev", *sys.argv[2:]]), relays))
 """

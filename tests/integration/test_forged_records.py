@@ -16,7 +16,7 @@ from moq_relay.cluster.registry import Registry
 from moq_relay.cluster.status import RegistrySettings
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
-from moq_relay.daemon.settings import Redis
+from moq_relay.daemon.config.settings import Redis
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.origin import Origin
 from moq_relay.relay.retention import Cache, CacheLimits

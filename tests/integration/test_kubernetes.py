@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from moq_relay.daemon import certs
-from moq_relay.daemon.internal import InternalHttp
+from moq_relay.daemon.commands import certs
+from moq_relay.daemon.web.internal import InternalHttp
 from moq_relay.transports import tls
 from tests.support.relay_process import EXECUTABLE, RelayProcess, environment
 

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from moq_relay.daemon import certificates, watched
+from moq_relay.daemon.config.sources import Layer, load
 from moq_relay.daemon.node import Node
-from moq_relay.daemon.sources import Layer, load
 from moq_relay.transports import tls
 from moq_relay.transports.quic.dialer import DialFailed, Trust, dial
 from moq_relay.wire.lite.versions import VERSIONS

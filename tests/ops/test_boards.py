@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from moq_relay.daemon.metrics import CONSTANT_LABEL, FAMILIES, INFO_LABELS
-from moq_relay.daemon.readings import H
+from moq_relay.daemon.metrics.families import CONSTANT_LABEL, FAMILIES, INFO_LABELS
+from moq_relay.daemon.metrics.readings import H
 from ops.prometheus.alerts import alerts
 from ops.prometheus.files import rule_files
 from ops.prometheus.rules import SHARED, recording

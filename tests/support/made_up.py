@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from moq_relay.daemon.hosts import Hosts
-from moq_relay.daemon.internal import InternalHttp, Readiness
-from moq_relay.daemon.live import Live
+from moq_relay.daemon.web.hosts import Hosts
+from moq_relay.daemon.web.internal import InternalHttp, Readiness
+from moq_relay.daemon.web.live import Live
 from moq_relay.relay.path import covers
 
 REGIONS = {

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from moq_relay.daemon.asking import Parser
+from moq_relay.daemon.commands.asking import Parser
 from moq_relay.daemon.load import machine
 from moq_relay.daemon.load.estimate import (
     TARGET,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from moq_relay.daemon.sources import Loaded
+from moq_relay.daemon.config.sources import Loaded
 from moq_relay.daemon.tokens.keyfiles import Document, Reader, key_set, one_key
 from moq_relay.daemon.tokens.keys import Directory, Keyring, Pack
 from moq_relay.daemon.tokens.places import FilePlace, Unread, UrlPlace, check_url, is_url

@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from moq_relay.daemon.values import loopback
+from moq_relay.daemon.config.values import loopback
 from moq_relay.errors import ConfigError, MoqError
 
 LARGEST = 64 * 1024

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
-from moq_relay.daemon.values import Address
+from moq_relay.daemon.config.values import Address
 
 AT_ONCE = 4
 """Connections of one socket in a turn of the loop.

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from moq_relay.daemon.values import Address
+from moq_relay.daemon.config.values import Address
 from moq_relay.sessions.gate import Gate
 
 GRACE_SECONDS = 0.25

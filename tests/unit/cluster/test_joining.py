@@ -10,7 +10,7 @@ from moq_relay.cluster.channel import JOIN, PROVE, ROAD, Channel, open_channel
 from moq_relay.cluster.destinations import Destinations
 from moq_relay.cluster.joining import QUIET, Attendance, Challenges, digest_of, was_challenged
 from moq_relay.cluster.targets import to_challenge, to_join, to_link, to_probe
-from moq_relay.daemon.values import Public
+from moq_relay.daemon.config.values import Public
 from moq_relay.errors import MoqError, NotFound, RequestError, SessionClosed, Unauthorized
 from moq_relay.sessions.context import Extension
 from tests.support.node import until

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from moq_relay.daemon import logs
 from moq_relay.daemon.addresses import shown, without
+from moq_relay.daemon.logs import setup
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def written():
 
     def written(mode, form, logger, message, *args, **more):
         stream = io.StringIO()
-        logs.configure("info", form, stream, addresses=mode)
+        setup.configure("info", form, stream, addresses=mode)
         logging.getLogger(logger).error(message, *args, **more)
         return stream.getvalue()
 
     yield written
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in logs.QUIET:
+    for name in setup.QUIET:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -66,8 +66,8 @@ CLIENT = "203.0.113.77"
     [
         ("moq_relay.sessions.host", "session refused peer=%s reason=%s", (f"{CLIENT}:9", "full")),
         ("moq_relay.sessions.lite.session", "ended session=%d reason=%s", (1, f"I am {CLIENT}")),
-        ("moq_relay.daemon.http", "fetch refused path=%s peer=%s", ("10.0.0.1", f"{CLIENT}:9")),
-        ("moq_relay.daemon.changes", "changed what=%s by=%s", ("10.0.0.1", CLIENT)),
+        ("moq_relay.daemon.web.http", "fetch refused path=%s peer=%s", ("10.0.0.1", f"{CLIENT}:9")),
+        ("moq_relay.daemon.web.changes", "changed what=%s by=%s", ("10.0.0.1", CLIENT)),
         ("aiohttp.server", "Error handling request from %s", (CLIENT,)),
         ("asyncio", f"Fatal error on transport {CLIENT}:9", ()),
     ],

@@ -3,7 +3,7 @@
 import pytest
 
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.values import Public
+from moq_relay.daemon.config.values import Public
 from moq_relay.errors import Unauthorized
 from moq_relay.relay.access import Access
 

@@ -9,7 +9,7 @@ import pytest
 
 from moq_relay.daemon import certificates
 from moq_relay.daemon.certificates import Certificates
-from moq_relay.daemon.sources import Layer, load
+from moq_relay.daemon.config.sources import Layer, load
 from moq_relay.errors import ConfigError
 from moq_relay.transports import tls
 from moq_relay.transports.verification import Untrusted

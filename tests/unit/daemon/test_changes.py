@@ -7,11 +7,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from moq_relay.daemon import changes
-from moq_relay.daemon.changes import Changes
+from moq_relay.daemon.config.sources import Layer, load
 from moq_relay.daemon.drain import Drain
-from moq_relay.daemon.hosts import Hosts
-from moq_relay.daemon.sources import Layer, load
+from moq_relay.daemon.web import changes
+from moq_relay.daemon.web.changes import Changes
+from moq_relay.daemon.web.hosts import Hosts
 from moq_relay.errors import ConfigError
 
 TOKEN = "a token of some length"

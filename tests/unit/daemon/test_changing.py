@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from moq_relay.daemon.asking import Unanswered
-from moq_relay.daemon.changing import main
+from moq_relay.daemon.commands.asking import Unanswered
+from moq_relay.daemon.commands.changing import main
 from moq_relay.errors import ConfigError
 
 ENVIRONMENT = {"MOQ_INTERNAL_TOKEN": "secret"}

@@ -4,9 +4,9 @@ import tomllib
 
 import pytest
 
-from moq_relay.daemon.check import in_force
 from moq_relay.daemon.cli import main
-from moq_relay.daemon.sources import Layer, keys, load, read_environment
+from moq_relay.daemon.commands.check import in_force
+from moq_relay.daemon.config.sources import Layer, keys, load, read_environment
 
 EVERYTHING = {
     "server": {

@@ -8,10 +8,10 @@ import pytest
 
 from moq_relay.cluster.records import Offer
 from moq_relay.daemon import clustering
-from moq_relay.daemon.check import in_force
 from moq_relay.daemon.cli import main
-from moq_relay.daemon.flags import parse
-from moq_relay.daemon.sources import load, read_environment, read_file
+from moq_relay.daemon.commands.check import in_force
+from moq_relay.daemon.config.flags import parse
+from moq_relay.daemon.config.sources import load, read_environment, read_file
 from moq_relay.daemon.tokens.claims import Rules, verify
 from moq_relay.errors import ConfigError
 from tests.unit.daemon.test_tokens import KEY, jwk

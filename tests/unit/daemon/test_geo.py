@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from moq_relay.cluster.records import Member, Offer
 from moq_relay.cluster.table import MemberView
-from moq_relay.daemon.geo import Geo, NoAnswerError, Target, coarse, facts, targets
-from moq_relay.daemon.geo_zone import CONTINENTS, PLACES, zone
+from moq_relay.daemon.geo.answer import Geo, NoAnswerError, Target, coarse, facts, targets
+from moq_relay.daemon.geo.zone import CONTINENTS, PLACES, zone
 
 LEASE = 8.0
 VECTORS = Path(__file__).parents[2] / "vectors"

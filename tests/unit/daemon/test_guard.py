@@ -2,10 +2,10 @@
 
 import pytest
 
-from moq_relay.daemon import bounds
+from moq_relay.daemon.config import bounds
+from moq_relay.daemon.config.limit_settings import LimitsSection
+from moq_relay.daemon.config.settings import Settings
 from moq_relay.daemon.guard import Guard
-from moq_relay.daemon.limit_settings import LimitsSection
-from moq_relay.daemon.settings import Settings
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.retention import Cache, CacheLimits
 from moq_relay.sessions.context import Limits

@@ -4,8 +4,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from moq_relay.daemon.hosts import Hosts
-from moq_relay.daemon.settings import Settings
+from moq_relay.daemon.config.settings import Settings
+from moq_relay.daemon.web.hosts import Hosts
 
 
 def settings(**sections):

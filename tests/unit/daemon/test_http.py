@@ -9,12 +9,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.http import PublicHttp
+from moq_relay.daemon.config.values import Address, Public
 from moq_relay.daemon.sockets import bind_tcp
 from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.daemon.tokens.keys import OneKey
-from moq_relay.daemon.values import Address, Public
 from moq_relay.daemon.web.connections import Connections
+from moq_relay.daemon.web.http import PublicHttp
 from moq_relay.daemon.web.requests import Requests
 from moq_relay.daemon.web.serving import serving
 from moq_relay.errors import (

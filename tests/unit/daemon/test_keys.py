@@ -7,7 +7,7 @@ import random
 import pytest
 
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.sources import Layer, load
+from moq_relay.daemon.config.sources import Layer, load
 from moq_relay.daemon.tokens import keys
 from moq_relay.daemon.tokens.claims import Rules
 from moq_relay.daemon.tokens.jwk import Key

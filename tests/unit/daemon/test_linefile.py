@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from moq_relay.daemon import linefile
-from moq_relay.daemon.linefile import LineFile
+from moq_relay.daemon.logs import linefile
+from moq_relay.daemon.logs.linefile import LineFile
 
 PATIENCE = 10.0
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from moq_relay.daemon.live import Live
+from moq_relay.daemon.web.live import Live
 
 PATIENCE = 10.0
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from moq_relay.daemon import logs
+from moq_relay.daemon.logs import setup
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def written():
     handlers, level = root.handlers[:], root.level
 
     def written(form, message, *args, level=logging.INFO, logger="moq_relay.sessions.host", **more):
-        logs.configure("info", form, stream)
+        setup.configure("info", form, stream)
         logging.getLogger(logger).log(level, message, *args, **more)
         return stream.getvalue()
 
     yield written
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in logs.QUIET:
+    for name in setup.QUIET:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 

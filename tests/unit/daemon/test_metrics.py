@@ -11,11 +11,12 @@ from moq_relay.cluster.endpoint import Endpoint
 from moq_relay.cluster.joining import Challenges
 from moq_relay.cluster.records import Member
 from moq_relay.cluster.roundtrips import METHODS, Way
-from moq_relay.daemon import docs, exposition, metrics
+from moq_relay.daemon import docs
 from moq_relay.daemon.cluster import Cluster
 from moq_relay.daemon.clustering import Part
-from moq_relay.daemon.readings import LAG_BUCKETS, C, Family, G, H, Readings
-from moq_relay.daemon.settings import Redis
+from moq_relay.daemon.config.settings import Redis
+from moq_relay.daemon.metrics import exposition, families
+from moq_relay.daemon.metrics.readings import LAG_BUCKETS, C, Family, G, H, Readings
 from moq_relay.relay.counters import Counters
 from moq_relay.relay.histogram import Histogram
 from moq_relay.relay.origin import Origin
@@ -34,12 +35,12 @@ def readings(counters=None, **more):
 def told(counters=None, **more):
     """Every sample, by its name and its labels but the one that all have."""
     samples = {}
-    registry = metrics.registry(readings(counters, **more))
+    registry = families.registry(readings(counters, **more))
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
             labels = dict(sample.labels)
             if sample.name.startswith("moq_"):
-                assert labels.pop(metrics.CONSTANT_LABEL) == ""
+                assert labels.pop(families.CONSTANT_LABEL) == ""
             samples[sample.name, tuple(sorted(labels.items()))] = sample.value
     return samples
 
@@ -134,7 +135,7 @@ def clustered(regions):
 
 
 def lines(here):
-    text = generate_latest(metrics.registry(here)).decode()
+    text = generate_latest(families.registry(here)).decode()
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
@@ -144,7 +145,7 @@ def test_the_page_about_metrics_has_every_name_that_is_told():
 
     documented = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 
-    histograms = [family.name for family in metrics.FAMILIES if family.kind is H]
+    histograms = [family.name for family in families.FAMILIES if family.kind is H]
     parts = {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
     assert documented - set(histograms) == names - parts
 
@@ -164,10 +165,10 @@ def test_a_node_among_twelve_regions_has_no_more_series_than_it_may():
 
 
 def test_no_label_is_the_region_or_a_broadcast():
-    for family in metrics.FAMILIES:
+    for family in families.FAMILIES:
         assert not {"region", "node", "broadcast", "track"} & set(family.labels)
     # This path is one of three kinds.
-    with_path = [family.name for family in metrics.FAMILIES if "path" in family.labels]
+    with_path = [family.name for family in families.FAMILIES if "path" in family.labels]
     assert with_path == ["moq_relay_first_object_seconds"]
 
 
@@ -198,7 +199,7 @@ def test_several_processes_of_a_relay_are_told_as_one():
 def test_what_other_processes_sent_is_in_the_exposition():
     here = readings(Counters(viewers=2))
     other = Counters(viewers=3)
-    relay = metrics.Relay(here, [lambda family: family.read(readings(other))])
+    relay = families.Relay(here, [lambda family: family.read(readings(other))])
 
     text = generate_latest(relay).decode()
 
@@ -206,7 +207,7 @@ def test_what_other_processes_sent_is_in_the_exposition():
 
 
 def test_the_constant_label_is_the_region_of_the_relay_on_every_sample_of_its_own():
-    text = generate_latest(metrics.registry(readings())).decode()
+    text = generate_latest(families.registry(readings())).decode()
 
     samples = [line for line in text.splitlines() if line.startswith("moq_")]
     assert samples
@@ -215,7 +216,7 @@ def test_the_constant_label_is_the_region_of_the_relay_on_every_sample_of_its_ow
 
 async def test_the_exposition_in_slices_is_that_of_the_library_and_lets_others_run(monkeypatch):
     registry = CollectorRegistry()
-    registry.register(metrics.Relay(readings()))
+    registry.register(families.Relay(readings()))
     turns = []
 
     async def count():
@@ -232,7 +233,7 @@ async def test_the_exposition_in_slices_is_that_of_the_library_and_lets_others_r
             counting.cancel()
         assert sliced == generate_latest(registry)
         lines = [line for line in sliced.decode().splitlines() if not line.startswith("#")]
-        assert len(turns) >= max(len(metrics.FAMILIES), len(lines) / samples)
+        assert len(turns) >= max(len(families.FAMILIES), len(lines) / samples)
 
 
 def test_stale_pages_are_found(tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moq_relay.daemon.plain import LONGEST, plain, short
+from moq_relay.daemon.logs.plain import LONGEST, plain, short
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from moq_relay.cluster import revocations as module
 from moq_relay.cluster.revocations import Revocations
-from moq_relay.daemon.changes import Changes
 from moq_relay.daemon.drain import Drain
-from moq_relay.daemon.revocation_http import NAMES_AT_ONCE, RevocationHttp
 from moq_relay.daemon.tokens.claims import digest
+from moq_relay.daemon.web.changes import Changes
+from moq_relay.daemon.web.revocation_http import NAMES_AT_ONCE, RevocationHttp
 from tests.unit.daemon.test_changes import GOOD, TOKEN, Crowd
 
 NOW = 1_000.5

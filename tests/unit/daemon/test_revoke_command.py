@@ -3,7 +3,7 @@
 import pytest
 
 from moq_relay.daemon import cli
-from moq_relay.daemon.tokens import revoking
+from moq_relay.daemon.commands import revoking
 from tests.unit.daemon.test_changing import ENVIRONMENT, Relay
 from tests.unit.daemon.test_tokens import KEY
 

@@ -5,9 +5,9 @@ import errno
 import pytest
 
 from moq_relay.daemon import saturation
-from moq_relay.daemon.limit_settings import LimitsSection
+from moq_relay.daemon.config.limit_settings import LimitsSection
+from moq_relay.daemon.config.settings import Settings
 from moq_relay.daemon.saturation import RESOURCES, Saturation, memory_limit
-from moq_relay.daemon.settings import Settings
 from moq_relay.relay.counters import Counters
 
 

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from moq_relay.daemon import sockets
-from moq_relay.daemon.values import Address
+from moq_relay.daemon.config.values import Address
 from moq_relay.errors import ConfigError
 
 

@@ -4,9 +4,9 @@
 
 import pytest
 
-from moq_relay.daemon.flags import parse
-from moq_relay.daemon.sources import keys, load, read_environment, read_file
-from moq_relay.daemon.values import Address, Listener, Public
+from moq_relay.daemon.config.flags import parse
+from moq_relay.daemon.config.sources import keys, load, read_environment, read_file
+from moq_relay.daemon.config.values import Address, Listener, Public
 from moq_relay.errors import ConfigError
 
 TLS = '\n[server.tls]\ngenerate = "localhost"\n'

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from moq_relay.daemon.sources import Layer, load
+from moq_relay.daemon.config.sources import Layer, load
 from moq_relay.daemon.tokens.keyfiles import Document, key_set
 from moq_relay.daemon.tokens.keyring import keyring
 from moq_relay.daemon.tokens.keys import Pack

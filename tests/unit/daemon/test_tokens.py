@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moq_relay.daemon.auth import Authority, bearer
+from moq_relay.daemon.config.values import Public
 from moq_relay.daemon.tokens.claims import Rules, TokenFile, read_token, verify
 from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.daemon.tokens.keys import OneKey
-from moq_relay.daemon.values import Public
 from moq_relay.errors import ConfigError, Unauthorized
 from moq_relay.relay.access import Access, Holder
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from moq_relay.daemon import topology
-from moq_relay.daemon.topology import Topology
-from moq_relay.daemon.views import Views
+from moq_relay.daemon.web import topology
+from moq_relay.daemon.web.topology import Topology
+from moq_relay.daemon.web.views import Views
 from moq_relay.relay.route import Route
 from tests.unit.daemon.test_metrics import clustered, readings
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from moq_relay.daemon.usage import AT_ONCE, INTERIM_SECONDS, Ledger, did, ending
+from moq_relay.daemon.logs.usage import AT_ONCE, INTERIM_SECONDS, Ledger, did, ending
 from moq_relay.relay.access import Access, Holder
 from moq_relay.sessions.lite import codes
 from moq_relay.sessions.tally import Tally

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from moq_relay.daemon.config.values import Address
 from moq_relay.daemon.sockets import bind_tcp
-from moq_relay.daemon.values import Address
 from moq_relay.daemon.web.accepting import Entrance
 from moq_relay.daemon.web.connections import Connections
 from moq_relay.daemon.web.serving import serving

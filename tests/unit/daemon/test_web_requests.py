@@ -9,10 +9,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from moq_relay.daemon.auth import Authority
-from moq_relay.daemon.http import PublicHttp
+from moq_relay.daemon.config.values import Public
 from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.daemon.tokens.keys import OneKey
-from moq_relay.daemon.values import Public
+from moq_relay.daemon.web.http import PublicHttp
 from moq_relay.daemon.web.requests import Requests
 from moq_relay.relay.access import Access, Holder
 from moq_relay.relay.counters import Counters

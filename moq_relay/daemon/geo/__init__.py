@@ -1,0 +1,1 @@
+"""Which nodes clients are to be sent to, for the DNS."""

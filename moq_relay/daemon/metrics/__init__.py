@@ -1,0 +1,1 @@
+"""What a relay counts, as Prometheus reads it."""
