@@ -101,8 +101,9 @@ async def play(station: Station) -> None:
 def observed(node: NodeProcess, name: str, **labels: str) -> tuple[float, float]:
     """Sum and count of a histogram."""
     wanted = frozenset(labels.items())
-    total, count = (node.metric(f"{name}_{part}").get(wanted, 0.0) for part in ("sum", "count"))
-    return total, count
+    # Of one moment: an observation between two questions would be in the count and not in the sum.
+    total, count = node.metrics(f"{name}_sum", f"{name}_count")
+    return total.get(wanted, 0.0), count.get(wanted, 0.0)
 
 
 async def mean(node: NodeProcess, name: str, count: int, **labels: str) -> float:

@@ -190,13 +190,18 @@ class RelayProcess:
 
     def metric(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
         """Every sample of one metric, by its labels but the one that all have."""
-        samples = {}
+        return self.metrics(name)[0]
+
+    def metrics(self, *names: str) -> list[dict[frozenset[tuple[str, str]], float]]:
+        """The same of several, as they are at one moment."""
+        samples: dict[str, dict[frozenset[tuple[str, str]], float]] = {name: {} for name in names}
         for line in self.get("/metrics").splitlines():
             head, _, value = line.rpartition(" ")
-            if head.partition("{")[0] == name:
+            found = samples.get(head.partition("{")[0])
+            if found is not None:
                 labels = frozenset(one for one in LABEL.findall(head) if one[0] != CONSTANT_LABEL)
-                samples[labels] = float(value)
-        return samples
+                found[labels] = float(value)
+        return [samples[name] for name in names]
 
     def sessions(self) -> dict[tuple[str, str], int]:
         """Sessions that are open now, by transport and version; zeros are left out."""
