@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from moq_relay.transports.quic.connection_ids import ID_BYTES
 from tests.support.datagrams import Address, drained, opened
 
-ID_BYTES = 8
-"""Length of the connection IDs of the relays (aioquic's): a short header does not say it."""
 LONG = 0x80
 KIND = 0x30
 INITIAL = 0x00
@@ -33,6 +32,7 @@ class Header(NamedTuple):
 def header(data: bytes) -> Header:
     """The header of a client's datagram, or of a relay's where it is long (RFC 9000, 17)."""
     if not data[0] & LONG:
+        # A short header does not say how long it is.
         return Header(False, data[1 : 1 + ID_BYTES], b"")
     at = 6 + data[5]
     return Header(data[0] & KIND == INITIAL, data[6:at], data[at + 1 : at + 1 + data[at]])

@@ -1,18 +1,19 @@
 """Connection ids that the kernel can tell from others, so that it sorts what comes by them.
 
-The first half of an id is random, and the second half follows from it by a key of this process, in
+Four bytes of an id are random, and the next four follow from them by a key of this process, in
 steps that the kernel's filters know. It is no cryptography: who has seen a few ids may make more.
-All they gain is that what they send is looked at beside what is for connections.
+All they gain is that what they send is looked at beside what is for connections. The rest is
+random, too: of four bytes alone, two of ten thousand connections would have the same.
 """
 
 import os
 import secrets
 
-ID_BYTES = 8
+ID_BYTES = 12
 """Length of the ids that we hand out; those of a client's first packets may be longer."""
 
 ROUNDS = 3
-_HALF = 4
+_WORD = 4
 _MASK = 0xFFFFFFFF
 _SHIFT = 15
 
@@ -33,15 +34,16 @@ Instruction = tuple[int, int, int, int]
 
 def new_id() -> bytes:
     """One that `is_ours`."""
-    random = os.urandom(_HALF)
-    return random + _mix(int.from_bytes(random, "big")).to_bytes(_HALF, "big")
+    random = os.urandom(ID_BYTES - _WORD)
+    first, rest = random[:_WORD], random[_WORD:]
+    return first + _mix(int.from_bytes(first, "big")).to_bytes(_WORD, "big") + rest
 
 
 def is_ours(connection_id: bytes) -> bool:
     """Whether it may have been handed out by this process."""
     if len(connection_id) != ID_BYTES:
         return False
-    first, second = connection_id[:_HALF], connection_id[_HALF:]
+    first, second = connection_id[:_WORD], connection_id[_WORD : 2 * _WORD]
     return _mix(int.from_bytes(first, "big")) == int.from_bytes(second, "big")
 
 
@@ -74,7 +76,7 @@ def sorting(strangers: int, ours: int) -> list[Instruction]:
 
 
 def _judge(at: int, strangers: int, ours: int) -> list[Instruction]:
-    """Compare both halves of the id at ``at``."""
+    """Compare both words of the id at ``at``."""
     program: list[Instruction] = [(LD_W_ABS, 0, 0, at)]
     for add, multiply in KEYS:
         program += [
@@ -87,7 +89,7 @@ def _judge(at: int, strangers: int, ours: int) -> list[Instruction]:
     # X is lost in each round, so that the result goes there last.
     program += [
         (TAX, 0, 0, 0),
-        (LD_W_ABS, 0, 0, at + _HALF),
+        (LD_W_ABS, 0, 0, at + _WORD),
         (JEQ_X, 0, 1, 0),
         (RET_K, 0, 0, ours),
         (RET_K, 0, 0, strangers),

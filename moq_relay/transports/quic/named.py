@@ -7,7 +7,7 @@ from typing import Any
 
 from aioquic.quic.connection import QuicConnection
 
-from moq_relay.transports.quic.connection_ids import new_id
+from moq_relay.transports.quic.connection_ids import ID_BYTES, new_id
 
 _FRAME_TABLE = "_QuicConnection__frame_handlers"
 
@@ -16,7 +16,8 @@ class NamedConnection(QuicConnection):
     """A connection whose own ids are all `connection_ids.is_ours`."""
 
     def __init__(self, **options: Any) -> None:
-        """Take what aioquic takes."""
+        """Take what aioquic takes; the configuration has the length of the ids from now on."""
+        options["configuration"].connection_id_length = ID_BYTES
         super().__init__(**options)
         name = new_id()
         self._host_cids[0].cid = name

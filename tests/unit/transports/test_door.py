@@ -9,7 +9,7 @@ import pytest
 
 from moq_relay.sessions.loopshare import LoopShare
 from moq_relay.transports.quic import connection_ids
-from moq_relay.transports.quic.connection_ids import is_ours, new_id
+from moq_relay.transports.quic.connection_ids import ID_BYTES, is_ours, new_id
 from moq_relay.transports.quic.door import Door, beside
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux sorts datagrams")
@@ -48,22 +48,27 @@ def arrives(data, sockets):
 
 def test_the_kernel_sorts_by_the_connection_id(sockets):
     for _ in range(50):
-        mine, other = new_id(), os.urandom(8)
+        mine, other = new_id(), os.urandom(ID_BYTES)
         assert (is_ours(mine), is_ours(other)) == (True, False)
         for connection_id, name in ((mine, "ours"), (other, "strangers")):
-            for head in (b"\x40", LONG + b"\x08"):
+            for head in (b"\x40", LONG + bytes([ID_BYTES])):
                 assert arrives(head + connection_id + b"rest", sockets) == [name]
 
 
 @pytest.mark.parametrize("length", range(9))
 def test_what_is_too_short_for_an_id_is_for_nobody(length, sockets):
     assert arrives(b"\x40" + new_id()[: length - 1] if length else b"", sockets) == ["strangers"]
-    assert arrives((LONG + b"\x08" + new_id())[:length], sockets) == ["strangers"]
+    assert arrives((LONG + bytes([ID_BYTES]) + new_id())[:length], sockets) == ["strangers"]
+
+
+def test_ids_of_many_connections_differ():
+    # Of four random bytes two of so many would be the same, but once in a thousand runs.
+    assert len({new_id() for _ in range(250_000)}) == 250_000
 
 
 def test_an_id_of_another_length_is_not_ours(sockets):
     assert not is_ours(new_id() + b"x")
-    assert arrives(LONG + b"\x09" + new_id() + b"rest", sockets) == ["strangers"]
+    assert arrives(LONG + bytes([ID_BYTES + 1]) + new_id() + b"rest", sockets) == ["strangers"]
 
 
 def test_another_socket_at_the_address_is_refused(sockets):
@@ -86,7 +91,7 @@ def test_where_the_kernel_cannot_sort_one_socket_gets_all(monkeypatch, caplog):
         assert "datagrams are not sorted" in caplog.text
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(b"\x40" + new_id(), alone.getsockname())
-        assert len(alone.recv(100)) == 9
+        assert len(alone.recv(100)) == 1 + ID_BYTES
 
 
 async def test_a_door_is_looked_at_while_there_is_time_and_later_again():
