@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from moq_relay.cluster.backoff import Backoff
 from moq_relay.cluster.cursor import Call
+from moq_relay.cluster.reader import MAX_BACKOFF_SECONDS
 from moq_relay.cluster.scripts import OPERATIONS
 from moq_relay.errors import ClusterError, LimitReached
 
@@ -30,7 +31,6 @@ MOST = 65_536
 """Entries that the registry, and a node, keep; the scripts have the same number."""
 READ_AT_ONCE = 1_000
 """Entries up to which all are read whenever it is time for that; above, more rarely."""
-MAX_BACKOFF_SECONDS = 1.0
 
 _NAME = re.compile(r"(jti|sub):[0-9a-f]{32}")
 _SECOND = re.compile(r"\d{1,11}")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from moq_relay.cluster.revocations import (
     FOREVER,
+    MOST,
     NOWHERE,
     READ_AT_ONCE,
     Extent,
@@ -15,6 +16,7 @@ from moq_relay.cluster.revocations import (
     Revocations,
     are_entries,
 )
+from moq_relay.cluster.scripts import SCRIPTS
 
 NOW = 1_000
 NAMES = [f"{kind}:{number:032x}" for kind in ("jti", "sub") for number in range(3)]
@@ -94,6 +96,10 @@ def test_what_the_registry_lacks_and_nothing_else_is_told(ours, theirs):
         name for name, one in mine.items() if had.get(name, NOWHERE).merged(one) != had.get(name)
     }
     assert sorted(told) == sorted(wider)
+
+
+def test_the_script_keeps_as_many_as_a_node():
+    assert f"local MOST = {MOST}\n" in SCRIPTS["revoke"].text
 
 
 def test_a_large_set_is_compared_more_rarely():
