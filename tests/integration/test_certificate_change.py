@@ -15,7 +15,8 @@ from tests.contract.transports import Recorder
 from tests.support.own_client import connected, publish, until
 from tests.support.pair_of_files import PairOfFiles
 from tests.support.relay_process import RelayProcess
-from tests.support.station import EVERYTHING, Listening, Station
+from tests.support.station import Listening, Station
+from tests.support.traffic import keep_writing, watching
 
 SIZE = 2_000
 SOONER = """
@@ -64,16 +65,8 @@ async def test_certificates_change_under_traffic_and_no_group_is_missed(tmp_path
     heard = []
 
     async def watch(stack, path=None):
-        seen = await stack.enter_async_context(connected(port, LITE_06, path=path))
-        await until(lambda: "live" in seen.broadcasts)
         heard.append(Listening(frames=2, size=SIZE))
-        seen.subscribe("live", "video", heard[-1], EVERYTHING)
-        await until(lambda: heard[-1].first is not None)
-
-    async def write():
-        while True:
-            station.write()
-            await asyncio.sleep(0.005)
+        await watching(stack, port, LITE_06, path, "live", heard[-1])
 
     async def goes_on(groups=80):
         reached = station.sequence + groups
@@ -86,7 +79,7 @@ async def test_certificates_change_under_traffic_and_no_group_is_missed(tmp_path
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             publisher = await stack.enter_async_context(connected(port, LITE_06))
             publish(publisher, "live", station)
-            writing = tasks.create_task(write())
+            writing = tasks.create_task(keep_writing(station))
             await watch(stack)
             await watch(stack, "/")
 

@@ -14,7 +14,8 @@ from moq_relay.daemon.tokens.jwk import Key
 from moq_relay.wire.lite.versions import LITE_06
 from tests.support.own_client import connected, publish, until
 from tests.support.relay_process import RelayProcess
-from tests.support.station import EVERYTHING, Listening, Station
+from tests.support.station import Listening, Station
+from tests.support.traffic import keep_writing, watching
 
 SIZE = 2_000
 
@@ -68,23 +69,15 @@ async def test_a_key_is_changed_under_traffic_and_no_group_is_missed(provider, t
 
     async def watch(stack, kid):
         target = f"/room?jwt={provider.token(kid, root='room', get='')}"
-        seen = await stack.enter_async_context(connected(port, LITE_06, path=target))
-        await until(lambda: "live" in seen.broadcasts)
         heard.append(Listening(frames=2, size=SIZE))
-        seen.subscribe("live", "video", heard[-1], EVERYTHING)
-        await until(lambda: heard[-1].first is not None)
-
-    async def write():
-        while True:
-            station.write()
-            await asyncio.sleep(0.005)
+        await watching(stack, port, LITE_06, target, "live", heard[-1])
 
     try:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             target = f"/room?jwt={provider.token('first', root='room', put='')}"
             publisher = await stack.enter_async_context(connected(port, LITE_06, path=target))
             publish(publisher, "live", station)
-            writing = tasks.create_task(write())
+            writing = tasks.create_task(keep_writing(station))
             await watch(stack, "first")
 
             provider.make("second")
